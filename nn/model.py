@@ -1,0 +1,63 @@
+"""A trained model: a network, what turns raw values into its inputs, and where it came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+
+from nn.activations import Array
+from nn.datasets import Task
+from nn.features import Features, Raw
+from nn.fitting import EVALUATION_BLOCK
+from nn.network import Network
+from nn.schema import Range
+from nn.spec import NetworkSpec, TrainingSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSpec:
+    """All that decides what a training run gives: the data set, the network, the training with its seed."""
+
+    dataset: str
+    network: NetworkSpec
+    training: TrainingSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metadata:
+    """What an artifact tells beside its numbers. Nothing in it depends on when or where the run took place.
+
+    `metrics` are those of the test split (`test_loss`, `test_accuracy`, …) and of the validation split; `example` is
+    a request body with one sample of the test split.
+    """
+
+    format_version: Annotated[int, Range(minimum=1)]
+    task: Task
+    features: Features
+    spec: RunSpec
+    dataset_sha256: str
+    library_versions: dict[str, str]
+    metrics: dict[str, float]
+    example: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network together with its metadata."""
+
+    network: Network
+    metadata: Metadata
+
+    def predict(self, raw: Raw) -> Array:
+        """Probabilities or values, `(n_samples, n_outputs)`, for raw samples as `metadata.features` reads them."""
+        answers = np.empty((len(raw), *self.network.output_shape), self.network.dtype)
+        x = np.empty((min(len(raw), EVALUATION_BLOCK), *self.network.input_shape), self.network.dtype)
+        # Finite inputs may still overflow in a network: the answer says so, not a warning.
+        with np.errstate(all="ignore"):
+            for start in range(0, len(raw), EVALUATION_BLOCK):
+                block = raw[start : start + EVALUATION_BLOCK]
+                self.metadata.features.encode(block, x[: len(block)])
+                answers[start : start + len(block)] = self.network.predict(x[: len(block)])
+        return answers

@@ -1,0 +1,217 @@
+"""One training run from its description to a model: complete the description, split the data, fit, test."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nn import artifact, datasets
+from nn.datasets import Dataset, Table
+from nn.errors import DivergedError, NNError, Problem, SpecError
+from nn.features import Features, NumberFeatures, PixelFeatures, TableFeatures
+from nn.fitting import Epoch, FitResult, Samples, evaluate, fit, training_memory
+from nn.layers import Dense
+from nn.losses import LOSSES
+from nn.model import Metadata, Model, RunSpec
+from nn.network import Network, build_layers
+from nn.schema import JSON, parse, to_json
+from nn.spec import NetworkSpec, TrainingSpec
+from nn.version import __version__
+
+Rows = NDArray[np.intp]
+DEFAULT_MEMORY_LIMIT = 2**30
+
+
+def complete(
+    dataset: str, network: JSON = None, training: JSON = None, memory_limit: int = DEFAULT_MEMORY_LIMIT
+) -> RunSpec:
+    """The whole description of a run from what was asked for, the data set's own defaults filled in.
+
+    `network` replaces the data set's network; the fields of `training` replace the data set's fields one by one. Raises
+    `SpecError`, with pointers from `#/dataset`, `#/network` and `#/training`, where a name or a number is not known or
+    out of range, where the network does not fit the task, and where the run would need more than `memory_limit` bytes.
+    """
+    described = datasets.get(dataset)
+    problems: list[Problem] = []
+    try:
+        chosen = described.network if network is None else parse(NetworkSpec, network, "#/network")
+    except SpecError as error:
+        problems += error.problems
+    try:
+        method = described.training if training is None else _complete_training(described, training)
+    except SpecError as error:
+        problems += error.problems
+    if problems:
+        raise SpecError(problems)
+    run = RunSpec(dataset=described.name, network=chosen, training=method)
+    _check_early_stopping(method)
+    _check_split(described, method)
+    _check_network(described, run)
+    n_training = len(split(described, method, np.random.default_rng(0))[0])
+    needed = training_memory(chosen, (described.features.n_inputs,), method, n_training)
+    if needed > memory_limit:
+        raise SpecError.at(
+            "#/network",
+            f"training this network needs about {needed / 2**20:,.0f} MiB, and the limit is "
+            f"{memory_limit / 2**20:,.0f} MiB; take fewer units or a smaller batch",
+        )
+    return run
+
+
+def _complete_training(dataset: Dataset, given: JSON) -> TrainingSpec:
+    if not isinstance(given, Mapping):
+        return parse(TrainingSpec, given, "#/training")
+    merged = {**to_json(dataset.training), **given}
+    if "early_stopping" not in given and merged["validation_fraction"] == 0:
+        merged["early_stopping"] = None  # it was never asked for, and has nothing left to watch
+    return parse(TrainingSpec, merged, "#/training")
+
+
+def _check_early_stopping(training: TrainingSpec) -> None:
+    if training.early_stopping is not None and training.validation_fraction == 0:
+        raise SpecError.at(
+            "#/training/early_stopping",
+            "early stopping watches the validation loss, and validation_fraction is 0; "
+            "set a validation_fraction, or early_stopping to null",
+        )
+
+
+def _check_split(dataset: Dataset, training: TrainingSpec) -> None:
+    _, validation, _ = split(dataset, training, np.random.default_rng(0))
+    if training.validation_fraction > 0 and not len(validation):
+        raise SpecError.at(
+            "#/training/validation_fraction",
+            f"{training.validation_fraction} of the data set is less than one sample; take more, or 0",
+        )
+
+
+def _check_network(dataset: Dataset, run: RunSpec) -> None:
+    """The network must end in as many logits as the task has answers."""
+    task, loss_name = dataset.task, run.training.loss
+    loss = LOSSES[loss_name]
+    if task.name not in loss.tasks:
+        fitting = ", ".join(name for name, other in LOSSES.items() if task.name in other.tasks)
+        raise SpecError.at(
+            "#/training/loss",
+            f"{loss_name} does not fit the task of {dataset.name}, a {task.name}; expected one of {fitting}",
+        )
+    built = build_layers(run.network, (dataset.features.n_inputs,), loss.output)
+    pointer = f"#/network/layers/{len(run.network.layers) - 1}"
+    n_outputs = 1 if loss.one_output else len(task.labels) or task.n_values
+    ending = f"dense with {n_outputs} unit{'s' if n_outputs > 1 else ''}"
+    if task.name != "regression":
+        ending += f", alone or followed by {loss.output}"
+    if not any(isinstance(layer, Dense) for layer in built):
+        raise SpecError.at(pointer, f"the network has no dense layer to train; expected it to end in {ending}")
+    if task.name != "regression" and not isinstance(built[-1], Dense):
+        raise SpecError.at(pointer, f"the last layer does not fit {loss_name}, which takes logits; expected {ending}")
+    if built[-1].output_shape != (n_outputs,):
+        came = " × ".join(map(str, built[-1].output_shape))
+        raise SpecError.at(
+            pointer, f"the network gives {came} outputs and {dataset.name} needs {n_outputs}; expected {ending}"
+        )
+    if task.name == "regression" and getattr(run.network.layers[-1], "type", "") == "softmax":
+        raise SpecError.at(pointer, f"a regression cannot end in softmax, whose outputs add up to 1; expected {ending}")
+
+
+def split(dataset: Dataset, training: TrainingSpec, rng: np.random.Generator) -> tuple[Rows, Rows, Rows]:
+    """The row numbers for training, validation and test; the first thing that a run draws from its generator."""
+    rows = np.arange(dataset.n_samples)
+    if dataset.n_test:
+        rows, test = rows[: -dataset.n_test], rows[-dataset.n_test :]
+    else:
+        rows = rng.permutation(rows)
+        n_test = round(dataset.test_fraction * len(rows))
+        rows, test = rows[n_test:], rows[:n_test]
+    n_validation = round(training.validation_fraction * len(rows))
+    if n_validation:
+        rows = rng.permutation(rows)
+    return rows[n_validation:], rows[:n_validation], test
+
+
+def train(
+    run: RunSpec,
+    *,
+    on_start: Callable[[int], object] | None = None,
+    on_epoch: Callable[[Epoch], object] | None = None,
+    should_stop: Callable[[int], bool] | None = None,
+) -> tuple[Model, FitResult]:
+    """Carries out a run that `complete` described: the same description gives bit-identical weights.
+
+    `on_start` is called with the number of training samples before the first batch; the other two are those of `fit`.
+    Raises `DivergedError`.
+    """
+    dataset = datasets.get(run.dataset)
+    table = dataset.load()
+    rng = np.random.default_rng(run.training.seed)
+    training_rows, validation_rows, test_rows = split(dataset, run.training, rng)
+    features = dataset.features
+    if isinstance(features, TableFeatures):
+        features = features.fitted(table.inputs[training_rows])
+    loss = LOSSES[run.training.loss]
+    network = Network(run.network, (features.n_inputs,), loss.output, rng)
+    samples = _samples(table, features, run, training_rows)
+    if on_start is not None:
+        on_start(len(samples))
+    validation = replace(samples, rows=validation_rows) if len(validation_rows) else None
+    result = fit(network, samples, run.training, rng, validation=validation, on_epoch=on_epoch, should_stop=should_stop)
+    measured = {"test": evaluate(network, replace(samples, rows=test_rows), run.training)}
+    if validation is not None:
+        measured["validation"] = evaluate(network, validation, run.training)
+    metrics = {f"{part}_{name}": value for part, found in measured.items() for name, value in found.items()}
+    # `fit` measures its samples before each step: what the last steps did to the weights shows here only.
+    if not all(map(math.isfinite, metrics.values())) or not np.isfinite(network.vector).all():
+        raise DivergedError(len(result.epochs) + result.stopped)
+    metadata = Metadata(
+        format_version=artifact.FORMAT_VERSION,
+        task=dataset.task,
+        features=features,
+        spec=run,
+        dataset_sha256=table.sha256(),
+        library_versions={
+            "trainserve": __version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+        metrics=metrics,
+        example=features.as_request(table.inputs[test_rows[:1]]),
+    )
+    return Model(network, metadata), result
+
+
+def test(model: Model) -> dict[str, float]:
+    """The metrics of a model on the test split of the data set it was trained on: the split that its seed gives.
+
+    Raises `NNError` where this installation does not have the data that the model was trained on.
+    """
+    run = model.metadata.spec
+    dataset = datasets.get(run.dataset)
+    table = dataset.load()
+    if table.sha256() != model.metadata.dataset_sha256:
+        raise NNError(f"the data set {run.dataset} here is not the one that this model was trained on")
+    _, _, test_rows = split(dataset, run.training, np.random.default_rng(run.training.seed))
+    samples = _samples(table, model.metadata.features, run, test_rows)
+    return {f"test_{name}": value for name, value in evaluate(model.network, samples, run.training).items()}
+
+
+def _samples(table: Table, features: Features, run: RunSpec, rows: Rows) -> Samples:
+    """Rows of the data set for `fit`. Pictures stay bytes until their batch comes; small tables are encoded at once."""
+    dtype = np.dtype(run.network.dtype)
+    inputs: NDArray[Any] = table.inputs
+    encoder: PixelFeatures | NumberFeatures
+    if isinstance(features, PixelFeatures):
+        encoder = features
+    else:
+        encoder = NumberFeatures(n_inputs=features.n_inputs)
+        inputs = np.empty((len(table.inputs), features.n_inputs), dtype)
+        features.encode(table.inputs, inputs)
+    targets = table.targets
+    if run.training.loss != "cross_entropy":
+        targets = targets.astype(dtype)
+    return Samples(inputs, targets, rows, encoder)

@@ -1,0 +1,39 @@
+"""The application: routes, errors, middleware."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+
+import nn
+from service.api import jobs, models, operations, predict, problems
+from service.api.context import Context
+from service.api.metrics import Metrics
+from service.api.middleware import LimitBody, Observe
+
+
+def create_app(context: Context, on_shutdown: Callable[[], None]) -> FastAPI:
+    """The ASGI application over `context`; `on_shutdown` is called when the last request has been answered."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await run_in_threadpool(on_shutdown)
+
+    app = FastAPI(
+        title="trainserve",
+        summary="Trains neural networks written in NumPy and serves them.",
+        version=nn.__version__,
+        lifespan=lifespan,
+    )
+    app.state.context = context
+    app.state.metrics = Metrics(context)
+    for room in (jobs, predict, models, operations):
+        app.include_router(room.router)
+    problems.install(app)
+    app.add_middleware(LimitBody, max_bytes=context.settings.max_body)
+    app.add_middleware(Observe, metrics=app.state.metrics)
+    return app

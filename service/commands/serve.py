@@ -1,0 +1,23 @@
+"""`trainserve serve`."""
+
+from __future__ import annotations
+
+import argparse
+
+from service.settings import Settings
+
+
+def serve(options: argparse.Namespace, settings: Settings) -> int:
+    # The other commands need neither the web framework nor the database's engine.
+    from service import logs, wiring
+    from service.api.middleware import request_id
+    from service.server import Server
+
+    given = {name: value for name in ("host", "port") if (value := getattr(options, name)) is not None}
+    settings = Settings(**{**settings.model_dump(), **given})
+    logs.configure(settings.log_format, settings.log_level, request_id.get)
+    service = wiring.build(settings)
+    service.start()
+    server = Server(service)
+    server.run()
+    return 0 if server.started else 1

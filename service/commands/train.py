@@ -1,0 +1,116 @@
+"""`trainserve train` and `trainserve evaluate`: in this process, without a server."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import nn
+from nn import run
+from nn.fitting import steps_per_epoch
+from nn.schema import parse
+from service.commands import show
+from service.commands.runs import asked
+from service.domain import ModelReference, check_name
+from service.errors import InvalidInput
+from service.jobs import JobRequest
+from service.settings import Settings
+
+
+def train(options: argparse.Namespace, settings: Settings) -> int:
+    request = parse(JobRequest, asked(options))
+    described = nn.complete(request.dataset, request.network, request.training, settings.max_training_memory)
+    name = request.model or described.dataset
+    check_name(name)
+    if options.plot:
+        from service.commands import plots  # before the training, so that a missing library costs no time
+    model, result = _fit(described, quiet=bool(options.json))
+    data = nn.dumps(model)
+    told: dict[str, Any] = {
+        "model": name,
+        "metrics": model.metadata.metrics,
+        "best_epoch": result.best_epoch,
+        "epochs": [epoch.row() for epoch in result.epochs],
+    }
+    if options.output:
+        options.output.write_bytes(data)
+        told["output"] = str(options.output)
+    else:
+        told |= _publish(settings, name, data)
+    if options.plot:
+        plots.draw(model, result, options.plot)
+        told["plot"] = str(options.plot)
+    if options.json:
+        show.as_json(told)
+    else:
+        _tell(told)
+    return 0
+
+
+def evaluate(options: argparse.Namespace, settings: Settings) -> int:
+    metrics = run.test(nn.loads(_artifact(options.model, settings)))
+    if options.json:
+        show.as_json({"model": options.model, "metrics": metrics})
+    else:
+        show.table(("metric", "value"), [(name, f"{value:.4f}") for name, value in metrics.items()])
+    return 0
+
+
+def _fit(described: nn.RunSpec, *, quiet: bool) -> tuple[nn.Model, nn.FitResult]:
+    table = show.EpochTable()
+    with show.progress_bar() as bar:
+        task = bar.add_task(described.dataset, total=None, told="")
+
+        def start(n_samples: int) -> None:
+            bar.update(task, total=described.training.epochs * steps_per_epoch(n_samples, described.training))
+
+        def epoch(done: nn.Epoch) -> None:
+            bar.update(task, told=f"loss {done.training['loss']:.4f}")
+            if not quiet:
+                table.add(done.row())
+
+        def step(number: int) -> bool:
+            if number % 64 == 0:
+                bar.update(task, completed=number)
+            return False
+
+        return nn.train(described, on_start=start, on_epoch=epoch, should_stop=step)
+
+
+def _publish(settings: Settings, name: str, data: bytes) -> dict[str, Any]:
+    from service import wiring
+
+    database, _, registry = wiring.build_registry(settings)
+    try:
+        version = registry.publish(name, data)
+    finally:
+        database.close()
+    return {"version": version.version, "sha256": version.sha256}
+
+
+def _artifact(model: str, settings: Settings) -> bytes:
+    if model.endswith(".npz") or Path(model).is_file():
+        if not Path(model).is_file():
+            raise InvalidInput(f"there is no file {model}")
+        return Path(model).read_bytes()
+    from service import wiring
+
+    database, _, registry = wiring.build_registry(settings)
+    try:
+        return registry.artifact(registry.resolve(ModelReference.parse(model)))
+    finally:
+        database.close()
+
+
+def _tell(told: dict[str, Any]) -> None:
+    show.out.print()
+    for name, value in told["metrics"].items():
+        show.out.print(f"{name:<20} {value:.4f}")
+    show.out.print(f"{'best epoch':<20} {told['best_epoch']}")
+    if "output" in told:
+        show.out.print(f"written to {told['output']}")
+    else:
+        show.out.print(f"published as {told['model']}@{told['version']}")
+    if "plot" in told:
+        show.out.print(f"drawn in {told['plot']}")

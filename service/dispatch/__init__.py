@@ -1,0 +1,1 @@
+"""How a job's id reaches a worker."""

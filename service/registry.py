@@ -1,0 +1,195 @@
+"""Versions of models: publish, resolve `name@version` or `name@alias`, move aliases, load."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from collections.abc import Callable
+
+import nn
+from nn.model import Metadata, Model
+from nn.schema import to_json
+from service.domain import LATEST, NAME, AliasMove, JSONObject, ModelReference, ModelVersion, check_alias, check_name
+from service.errors import Conflict, InvalidInput, NotFound, StorageError
+from service.ports import ArtifactStore, Database, ModelRows, Transaction
+
+log = logging.getLogger(__name__)
+
+# models/<name>/<version>/<anything>.npz
+PLACE = re.compile(rf"(?P<name>{NAME.pattern})/(?P<version>[1-9][0-9]{{0,8}})/[^/]+\.npz")
+
+
+class Registry:
+    """The model repository: rows in the database, artifacts in the store.
+
+    An artifact is stored under its number and its SHA-256 before the row that points at it is committed: a crash in
+    between leaves an object that nobody sees, never a row that points at nothing.
+    """
+
+    def __init__(self, database: Database, rows: ModelRows, artifacts: ArtifactStore) -> None:
+        self._database = database
+        self._rows = rows
+        self._artifacts = artifacts
+
+    def publish(
+        self,
+        name: str,
+        data: bytes,
+        *,
+        job_id: str | None = None,
+        within: Callable[[Transaction, ModelVersion], None] | None = None,
+    ) -> ModelVersion:
+        """Stores an artifact as the next version of `name`; `within` joins the transaction that makes it seen.
+
+        A job gets one version, however often it comes. Raises `InvalidInput` for what is not an artifact, and
+        `StorageError`; whatever is raised, also by `within`, leaves the earlier versions as they were.
+        """
+        check_name(name)
+        try:
+            metadata = nn.loads(data).metadata
+        except nn.ArtifactError as error:
+            raise InvalidInput(str(error)) from None
+        with self._database.write() as tx:
+            number = self._rows.reserve(tx, name, job_id=job_id)
+        version = _describe(name, number, job_id, data, metadata)
+        self._artifacts.put(version.path, data)
+        with self._database.write() as tx:
+            self._rows.publish(tx, version)
+            if within is not None:
+                within(tx, version)
+        return self.resolve(ModelReference(name, version=number))
+
+    def scan(self) -> None:
+        """Takes in the versions that lie in the artifact store and have no row: those that ship, or were copied."""
+        with self._database.read() as tx:
+            known = self._rows.reserved(tx)
+        for path in self._artifacts.list():
+            place = PLACE.fullmatch(path)
+            if place is None or (place["name"], int(place["version"])) in known:
+                continue
+            name, number = place["name"], int(place["version"])
+            try:
+                data = self._artifacts.get(path)
+                metadata = nn.loads(data).metadata
+            except (nn.ArtifactError, StorageError) as error:
+                log.warning("a file in the model repository is no artifact", extra={"path": path, "reason": str(error)})
+                continue
+            version = _describe(name, number, None, data, metadata, path)
+            with self._database.write() as tx:
+                if (name, number) not in self._rows.reserved(tx):
+                    self._rows.reserve(tx, name, job_id=None, version=number)
+                    self._rows.publish(tx, version)
+            known.add((name, number))
+            log.info("model version found", extra={"action": "version_found", "model": name, "version": number})
+
+    def take_from(self, shipped: ArtifactStore) -> None:
+        """Copies in the versions of another store whose place is empty here."""
+        present = {place["name"] + place["version"] for path in self._artifacts.list() if (place := PLACE.match(path))}
+        for path in shipped.list():
+            place = PLACE.fullmatch(path)
+            if place is not None and place["name"] + place["version"] not in present:
+                self._artifacts.put(path, shipped.get(path))
+
+    def names(self) -> dict[str, list[ModelVersion]]:
+        """Every model with its versions, oldest first."""
+        found: dict[str, list[ModelVersion]] = {}
+        with self._database.read() as tx:
+            for version in self._rows.versions(tx):
+                found.setdefault(version.name, []).append(version)
+        return found
+
+    def versions(self, name: str) -> list[ModelVersion]:
+        """The versions of a model, oldest first. Raises `NotFound` where it has none."""
+        with self._database.read() as tx:
+            found = self._rows.versions(tx, name)
+        if not found:
+            raise NotFound(f"there is no model {name[:80]!r}; GET /models lists those that there are")
+        return found
+
+    def resolve(self, reference: ModelReference) -> ModelVersion:
+        """The version that a reference means now. Raises `NotFound`."""
+        with self._database.read() as tx:
+            found = self._rows.find(tx, reference.name, version=reference.version, alias=reference.alias)
+        if found is not None:
+            return found
+        present = self.versions(reference.name)
+        numbers = ", ".join(str(version.version) for version in present[-20:])
+        aliases = ", ".join(sorted({alias for version in present for alias in version.aliases}))
+        raise NotFound(
+            f"there is no {reference}; the versions of {reference.name} are {numbers}, its aliases {aliases or 'none'}"
+        )
+
+    def artifact(self, version: ModelVersion) -> bytes:
+        """The bytes of a version. Raises `StorageError` where they are gone or are not those that were published."""
+        data = self._artifacts.get(version.path)
+        if hashlib.sha256(data).hexdigest() != version.sha256:
+            raise StorageError(
+                f"the artifact of {version.name}@{version.version} is damaged: its SHA-256 is not its own"
+            )
+        return data
+
+    def load(self, version: ModelVersion) -> Model:
+        """The model of a version, ready to predict. Raises `StorageError`."""
+        try:
+            return nn.loads(self.artifact(version))
+        except nn.ArtifactError as error:
+            raise StorageError(f"the artifact of {version.name}@{version.version} cannot be read: {error}") from error
+
+    def set_alias(self, name: str, alias: str, version: int) -> ModelVersion:
+        """Points an alias at a version. Raises `NotFound`."""
+        check_alias(alias)
+        self.resolve(ModelReference(name, version=version))
+        with self._database.write() as tx:
+            self._rows.set_alias(tx, name, alias, version)
+        return self.resolve(ModelReference(name, version=version))
+
+    def delete_alias(self, name: str, alias: str) -> None:
+        """Takes an alias away. Raises `NotFound`; `Conflict` for `latest`, which every model has."""
+        if alias == LATEST:
+            raise Conflict("every model has the alias 'latest': move it to another version instead")
+        self.resolve(ModelReference(name, alias=alias))
+        with self._database.write() as tx:
+            self._rows.set_alias(tx, name, alias, None)
+
+    def alias_history(self, name: str, alias: str) -> list[AliasMove]:
+        """Every move of an alias, newest first. Raises `NotFound` where it has never been there."""
+        with self._database.read() as tx:
+            moves = self._rows.alias_history(tx, name, alias)
+        if not moves:
+            self.versions(name)
+            raise NotFound(f"{name} has never had an alias {alias[:80]!r}")
+        return moves
+
+
+def _describe(
+    name: str, number: int, job_id: str | None, data: bytes, metadata: Metadata, path: str | None = None
+) -> ModelVersion:
+    sha256 = hashlib.sha256(data).hexdigest()
+    return ModelVersion(
+        name=name,
+        version=number,
+        job=job_id,
+        path=path or f"{name}/{number}/{sha256}.npz",
+        sha256=sha256,
+        size=len(data),
+        created_at=0,  # the database's clock says
+        info=_info(metadata),
+    )
+
+
+def _info(metadata: Metadata) -> JSONObject:
+    return {
+        "task": metadata.task.name,
+        "inputs": metadata.features.describe(),
+        "outputs": {"labels": list(metadata.task.labels)}
+        if metadata.task.labels
+        else {"n_values": metadata.task.n_values},
+        "metrics": metadata.metrics,
+        "spec": to_json(metadata.spec),
+        "dataset": metadata.spec.dataset,
+        "dataset_sha256": metadata.dataset_sha256,
+        "seed": metadata.spec.training.seed,
+        "library_versions": metadata.library_versions,
+        "example": metadata.example,
+    }

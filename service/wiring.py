@@ -1,0 +1,88 @@
+"""Settings → adapters → use cases → application; the only place that knows them all."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+
+from fastapi import FastAPI
+
+from service.api.app import create_app
+from service.api.context import Context
+from service.artifacts import ObjectArtifactStore
+from service.dispatch.local import LocalDispatcher
+from service.inference.predictor import Predictor
+from service.jobs import Jobs
+from service.ports import Database, Dispatcher
+from service.registry import Registry
+from service.settings import Settings
+from service.store import SqlDatabase, SqlJobRows, SqlModelRows
+from service.worker import Worker
+
+log = logging.getLogger(__name__)
+
+
+def build_registry(settings: Settings) -> tuple[SqlDatabase, ObjectArtifactStore, Registry]:
+    """The model repository alone, with what lies in the store taken in. Raises `ConfigurationError`."""
+    database = SqlDatabase(settings.database_url)
+    artifacts = ObjectArtifactStore(settings.artifacts_url)
+    registry = Registry(database, SqlModelRows(), artifacts)
+    if settings.pretrained is not None:
+        registry.take_from(ObjectArtifactStore(settings.pretrained))
+    registry.scan()
+    return database, artifacts, registry
+
+
+@dataclass
+class Service:
+    """A whole service: the application and what runs behind it."""
+
+    settings: Settings
+    app: FastAPI
+    closing: threading.Event
+    database: Database
+    dispatcher: Dispatcher
+    worker: Worker
+
+    def start(self) -> None:
+        """Begins to run jobs. Raises `ConfigurationError` where another process runs those of this database."""
+        self.dispatcher.start(self.worker.run)
+
+
+def build(settings: Settings) -> Service:
+    """Puts a service together; nothing runs yet. Raises `ConfigurationError`."""
+    database, artifacts, registry = build_registry(settings)
+    rows = SqlJobRows()
+    worker = Worker(
+        database,
+        rows,
+        registry,
+        lease=settings.lease_seconds,
+        max_attempts=settings.max_attempts,
+        threads=settings.training_threads,
+    )
+    assert database.path is not None
+    dispatcher = LocalDispatcher(
+        database.path.with_suffix(".lock"),
+        settings.slots,
+        next_job=worker.next_job,
+        nudge=worker.nudge,
+        recover=lambda expired_only: worker.recover(expired_only=expired_only),
+    )
+    predictor = Predictor(registry, default_model=settings.default_model, max_loaded=settings.max_loaded_models)
+    jobs = Jobs(database, rows, dispatcher, max_training_memory=settings.max_training_memory)
+    closing = threading.Event()
+
+    def check() -> None:
+        database.ping()
+        artifacts.check()
+        predictor.check()
+
+    def stop() -> None:
+        worker.stop()
+        dispatcher.close(settings.grace_seconds)
+        database.close()
+
+    context = Context(settings, jobs, registry, predictor, check, closing)
+    return Service(settings, create_app(context, stop), closing, database, dispatcher, worker)
