@@ -53,8 +53,8 @@ def loads(data: bytes) -> Model:
         raise
     except SpecError as error:
         raise ArtifactError(f"the metadata of the artifact cannot be used: {error}") from None
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError, RuntimeError, MemoryError) as error:
-        # zipfile and NumPy's format raise these between them for files that are cut, patched or made to harm.
+    except (zipfile.BadZipFile, EOFError, OSError, ValueError, OverflowError, RuntimeError, MemoryError) as error:
+        # zipfile raises all of these for files that are cut, patched or made to harm.
         raise ArtifactError(f"not a whole .npz file that trainserve wrote: {error}") from None
 
 

@@ -148,8 +148,10 @@ class Column:
             return self
         fill = float(np.median(present))
         filled = np.where(np.isnan(cells), fill, cells)
-        # A column that never varies tells nothing, and must not divide by 0.
-        return Column(name=self.name, fill=fill, mean=float(filled.mean()), deviation=float(filled.std()) or 1.0)
+        if (filled == fill).all():
+            # It tells nothing, and must not divide by 0, or by the rounding in the mean of equal numbers.
+            return Column(name=self.name, fill=fill, mean=fill)
+        return Column(name=self.name, fill=fill, mean=float(filled.mean()), deviation=float(filled.std()))
 
     def encode(self, cells: NDArray[np.float64], out: Array) -> None:
         """Writes `(n_samples,)` cells into `out`, `(n_samples, n_inputs)`."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from nn.errors import Problem
+if TYPE_CHECKING:
+    # Only the name is needed here, and the command sets the threads of BLAS before anything imports NumPy.
+    from nn.errors import Problem
 
 
 class ServiceError(Exception):

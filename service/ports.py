@@ -119,12 +119,16 @@ class ModelRows(Protocol):
         """A version number that nobody else will get; a job gets the same one again. It is not seen until published."""
         ...
 
+    def remove(self, tx: Transaction, name: str, version: int) -> None:
+        """Takes the row of a version away whose artifact is not in the store: its number is free again."""
+        ...
+
     def publish(self, tx: Transaction, version: ModelVersion) -> None:
         """Makes a reserved version seen and moves `latest` to it where it is the newest."""
         ...
 
-    def reserved(self, tx: Transaction) -> set[tuple[str, int]]:
-        """Every version that has a row, seen or not."""
+    def places(self, tx: Transaction) -> dict[tuple[str, int], str | None]:
+        """Name and number of every version that has a row, with the path of its artifact; None while it is reserved."""
         ...
 
     def versions(self, tx: Transaction, name: str | None = None) -> list[ModelVersion]: ...

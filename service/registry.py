@@ -53,7 +53,12 @@ class Registry:
         with self._database.write() as tx:
             number = self._rows.reserve(tx, name, job_id=job_id)
         version = _describe(name, number, job_id, data, metadata)
-        self._artifacts.put(version.path, data)
+        try:
+            self._artifacts.put(version.path, data)
+        except StorageError:
+            with self._database.write() as tx:
+                self._rows.remove(tx, name, number)
+            raise
         with self._database.write() as tx:
             self._rows.publish(tx, version)
             if within is not None:
@@ -61,26 +66,34 @@ class Registry:
         return self.resolve(ModelReference(name, version=number))
 
     def scan(self) -> None:
-        """Takes in the versions that lie in the artifact store and have no row: those that ship, or were copied."""
+        """Takes in the versions that lie in the artifact store and have no row: those that ship, or were copied.
+
+        A version whose artifact is gone while another lies in its place, as after an update of what ships, is taken in
+        again.
+        """
         with self._database.read() as tx:
-            known = self._rows.reserved(tx)
-        for path in self._artifacts.list():
+            known = self._rows.places(tx)
+        present = self._artifacts.list()
+        for path in present:
             place = PLACE.fullmatch(path)
-            if place is None or (place["name"], int(place["version"])) in known:
+            if place is None:
                 continue
             name, number = place["name"], int(place["version"])
+            recorded = known.get((name, number), "")
+            if recorded is None or recorded in present:
+                continue
             try:
                 data = self._artifacts.get(path)
                 metadata = nn.loads(data).metadata
             except (nn.ArtifactError, StorageError) as error:
                 log.warning("a file in the model repository is no artifact", extra={"path": path, "reason": str(error)})
                 continue
-            version = _describe(name, number, None, data, metadata, path)
             with self._database.write() as tx:
-                if (name, number) not in self._rows.reserved(tx):
+                if self._rows.places(tx).get((name, number), "") == recorded:
+                    self._rows.remove(tx, name, number)
                     self._rows.reserve(tx, name, job_id=None, version=number)
-                    self._rows.publish(tx, version)
-            known.add((name, number))
+                    self._rows.publish(tx, _describe(name, number, None, data, metadata, path))
+            known[name, number] = path
             log.info("model version found", extra={"action": "version_found", "model": name, "version": number})
 
     def take_from(self, shipped: ArtifactStore) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -62,10 +62,13 @@ class Settings(BaseSettings):
     )
 
 
-def load() -> Settings:
-    """The settings of this process. Raises `ConfigurationError` that names the variable."""
+def load(**given: Any) -> Settings:
+    """The settings of this process; what is `given` goes before the environment.
+
+    Raises `ConfigurationError` that names the variable.
+    """
     try:
-        return Settings()
+        return Settings(**given)
     except ValidationError as error:
         found = [
             f"{PREFIX}{'_'.join(map(str, problem['loc'])).upper()}: {problem['msg']}; got {problem['input']!r}"

@@ -6,7 +6,7 @@ import logging
 import threading
 from dataclasses import dataclass
 
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from service.api.app import create_app
 from service.api.context import Context
@@ -39,7 +39,7 @@ class Service:
     """A whole service: the application and what runs behind it."""
 
     settings: Settings
-    app: FastAPI
+    app: ASGIApp
     closing: threading.Event
     database: Database
     dispatcher: Dispatcher

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
+from starlette.types import ASGIApp
 
 import nn
 from service.api import jobs, models, operations, predict, problems
@@ -15,8 +16,9 @@ from service.api.metrics import Metrics
 from service.api.middleware import LimitBody, Observe
 
 
-def create_app(context: Context, on_shutdown: Callable[[], None]) -> FastAPI:
+def create_app(context: Context, on_shutdown: Callable[[], None]) -> ASGIApp:
     """The ASGI application over `context`; `on_shutdown` is called when the last request has been answered."""
+    metrics = Metrics(context)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -30,10 +32,10 @@ def create_app(context: Context, on_shutdown: Callable[[], None]) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.context = context
-    app.state.metrics = Metrics(context)
+    app.state.metrics = metrics
     for room in (jobs, predict, models, operations):
         app.include_router(room.router)
     problems.install(app)
     app.add_middleware(LimitBody, max_bytes=context.settings.max_body)
-    app.add_middleware(Observe, metrics=app.state.metrics)
-    return app
+    # Outside of everything, so that the answer to an error that nobody expected has its id too.
+    return Observe(app, metrics)

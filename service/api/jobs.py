@@ -16,7 +16,7 @@ from nn.schema import parse
 from service.api import schemas
 from service.api.bodies import JSON_TYPE, read_json
 from service.api.context import Context, Here
-from service.api.problems import MalformedJSON
+from service.errors import InvalidInput, NotFound
 from service.jobs import JobRequest
 
 router = APIRouter(tags=["jobs"])
@@ -118,7 +118,7 @@ def _last_event_id(request: Request, after: int) -> int:
     if given is None:
         return after
     if not (given.isascii() and given.isdigit()):
-        raise MalformedJSON(f"Last-Event-ID: expected the number of an event; got {given[:40]!r}")
+        raise InvalidInput(f"Last-Event-ID: expected the number of an event; got {given[:40]!r}")
     return int(given[:10])
 
 
@@ -126,7 +126,10 @@ async def _stream(here: Context, job_id: str, after: int) -> AsyncIterator[bytes
     """Server-sent events until the job has ended and all is told, or the server shuts down."""
     told = time.monotonic()
     while not here.closing.is_set():
-        found, job = await run_in_threadpool(here.jobs.events, job_id, after=after, limit=STREAM_BLOCK)
+        try:
+            found, job = await run_in_threadpool(here.jobs.events, job_id, after=after, limit=STREAM_BLOCK)
+        except NotFound:
+            return  # it was deleted meanwhile; the answer has begun, so there is no 404 to give any more
         for event in found:
             after = event.number
             data = orjson.dumps(schemas.Event.of(event).model_dump(mode="json"))

@@ -45,6 +45,9 @@ class Observe:
 
         try:
             await self._app(scope, receive, watched)
+        except Exception:
+            # The framework has answered 500 and raises what it did not expect: here its log line still has the id.
+            log.exception("request broke", extra={"action": "request_broke", "path": scope["path"]})
         finally:
             seconds = time.perf_counter() - started
             # The route's pattern and not the path: what clients make up must not become metrics.

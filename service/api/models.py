@@ -14,8 +14,8 @@ from nn.schema import Range, json_schema, parse
 from service.api import schemas
 from service.api.bodies import JSON_TYPE, content_type, read_json
 from service.api.context import Here
-from service.domain import ModelReference, ModelVersion
-from service.errors import InvalidInput, UnsupportedFormat
+from service.domain import ModelReference
+from service.errors import UnsupportedFormat
 from service.inference.pictures import encode_png
 
 router = APIRouter(tags=["models"])
@@ -47,7 +47,7 @@ def get(name: str, here: Here) -> Any:
 @router.get("/models/{name}/versions/{version}", response_model=schemas.ModelVersion)
 def version_of(name: str, version: Number, here: Here) -> Any:
     """One version: what goes in and comes out, how good it is, where it came from."""
-    return schemas.ModelVersion.of(_version(here, name, version))
+    return schemas.ModelVersion.of(here.registry.resolve(ModelReference(name, version=version)))
 
 
 @router.get(
@@ -57,7 +57,7 @@ def version_of(name: str, version: Number, here: Here) -> Any:
 )
 def artifact(name: str, version: Number, here: Here, if_none_match: Annotated[str | None, Header()] = None) -> Response:
     """The `.npz` of a version; its `ETag` is the SHA-256."""
-    found = _version(here, name, version)
+    found = here.registry.resolve(ModelReference(name, version=version))
     headers = {"ETag": f'"{found.sha256}"', "Cache-Control": "public, max-age=31536000, immutable"}
     if if_none_match is not None and (found.sha256 in if_none_match or if_none_match.strip() == "*"):
         return Response(status_code=304, headers=headers)
@@ -119,12 +119,3 @@ def example(name: str, request: Request, here: Here) -> Response:
             raise UnsupportedFormat(f"the example of {found.name} is JSON: its inputs are not pictures")
         return Response(encode_png(np.array(found.info["example"]["inputs"][0]).reshape(shape)), media_type="image/png")
     return Response(orjson.dumps(found.info["example"]), media_type=JSON_TYPE)
-
-
-def _version(here: Here, name: str, version: int) -> ModelVersion:
-    try:
-        reference = ModelReference.parse(name)
-    except InvalidInput:
-        here.registry.versions(name)
-        raise
-    return here.registry.resolve(ModelReference(reference.name, version=version))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from service.settings import Settings
+from service.settings import Settings, load
 
 
 def serve(options: argparse.Namespace, settings: Settings) -> int:
@@ -14,7 +14,7 @@ def serve(options: argparse.Namespace, settings: Settings) -> int:
     from service.server import Server
 
     given = {name: value for name in ("host", "port") if (value := getattr(options, name)) is not None}
-    settings = Settings(**{**settings.model_dump(), **given})
+    settings = settings if not given else load(**given)
     logs.configure(settings.log_format, settings.log_level, request_id.get)
     service = wiring.build(settings)
     service.start()

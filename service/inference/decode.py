@@ -138,5 +138,8 @@ def _load_npy(data: bytes) -> NDArray[Any]:
     if n_bytes != remaining:
         raise InvalidInput(f"the .npy header promises {n_bytes} bytes of {dtype}; {remaining} came")
     array: NDArray[Any] = np.frombuffer(data, dtype, offset=stream.tell())
-    array = array.reshape(shape, order="F" if fortran_order else "C")
+    try:
+        array = array.reshape(shape, order="F" if fortran_order else "C")
+    except (ValueError, TypeError):  # negative sides, true for 1, more axes than NumPy has: the product may still fit
+        raise InvalidInput(f"the .npy header tells a shape that no array has: {shown(shape)}") from None
     return array.astype(dtype.newbyteorder("="), copy=False)

@@ -26,6 +26,9 @@ class SqlModelRows:
         tx.execute(insert(model_version).values(name=name, version=version, job_id=job_id))
         return version
 
+    def remove(self, tx: Connection, name: str, version: int) -> None:
+        tx.execute(delete(model_version).where(model_version.c.name == name, model_version.c.version == version))
+
     def publish(self, tx: Connection, version: ModelVersion) -> None:
         tx.execute(
             update(model_version)
@@ -42,8 +45,9 @@ class SqlModelRows:
         if tx.scalar(newest) == version.version:
             self.set_alias(tx, version.name, LATEST, version.version)
 
-    def reserved(self, tx: Connection) -> set[tuple[str, int]]:
-        return {(row.name, row.version) for row in tx.execute(select(model_version.c.name, model_version.c.version))}
+    def places(self, tx: Connection) -> dict[tuple[str, int], str | None]:
+        rows = tx.execute(select(model_version.c.name, model_version.c.version, model_version.c.path))
+        return {(row.name, row.version): row.path for row in rows}
 
     def versions(self, tx: Connection, name: str | None = None) -> list[ModelVersion]:
         query = (

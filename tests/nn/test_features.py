@@ -20,6 +20,7 @@ NUMBERS = NumberFeatures(n_inputs=3)
 TABLE = TableFeatures(
     columns=(Column(name="age"), Column(name="colour", categories=("red", "green", "blue")), Column(name="size"))
 )
+RECORD = {"age": 63, "colour": "green", "size": 1.5}
 
 
 def encoded(features: Features, raw: object, dtype: str = "float64") -> Array:
@@ -128,23 +129,30 @@ class TestNumbers:
 
 
 class TestFittingATable:
-    RAW = np.array([[30, 0, 5], [50, 2, 5], [NAN, NAN, 5], [40, 0, 5]])
+    RAW = np.array([[30, 2, 0.1], [90, 0, 0.1], [NAN, NAN, 0.1], [40, 2, 0.1]])
 
     def test_numbers_are_standardised_with_missing_cells_at_the_median(self) -> None:
         age = encoded(TABLE.fitted(self.RAW), self.RAW)[:, 0]
-        deviation = np.std([30, 50, 40, 40])
-        np.testing.assert_allclose(age, np.array([-10, 10, 0, 0]) / deviation)
+        deviation = np.std([30, 90, 40, 40])
+        np.testing.assert_allclose(age, np.array([-20, 40, -10, -10]) / deviation)
 
     def test_categories_are_one_hot_with_missing_cells_at_the_most_frequent(self) -> None:
         colours = encoded(TABLE.fitted(self.RAW), self.RAW)[:, 1:4]
-        assert colours.tolist() == [[1, 0, 0], [0, 0, 1], [1, 0, 0], [1, 0, 0]]
+        assert colours.tolist() == [[0, 0, 1], [1, 0, 0], [0, 0, 1], [0, 0, 1]]
 
     def test_a_category_that_was_not_seen_is_all_zeros(self) -> None:
         fitted = TABLE.fitted(self.RAW)
-        assert encoded(fitted, [[40, 1, 5]])[:, 1:4].tolist() == [[0, 0, 0]]
+        assert encoded(fitted, [[40, 1, 0.1]])[:, 1:4].tolist() == [[0, 0, 0]]
 
-    def test_a_constant_column_is_all_zeros_and_divides_by_nothing(self) -> None:
-        assert encoded(TABLE.fitted(self.RAW), self.RAW)[:, 4].tolist() == [0, 0, 0, 0]
+    @pytest.mark.parametrize("n_samples", [1, 4, 300])
+    @pytest.mark.parametrize("constant", [0.1, 0, -1e9])
+    def test_a_constant_column_is_zero_and_divides_by_nothing(self, constant: float, n_samples: int) -> None:
+        """The mean of many times 0.1 is not quite 0.1, and the deviation not quite 0."""
+        raw = np.full((n_samples, 3), constant)
+        raw[:, 1] = 0
+        fitted = TABLE.fitted(raw)
+        assert not encoded(fitted, raw)[:, [0, 4]].any()
+        assert encoded(fitted, [[constant + 1, 0, constant]])[0, 0] == pytest.approx(1)
 
     def test_a_column_without_any_value_still_encodes(self) -> None:
         raw = np.full((3, 3), NAN)
@@ -171,14 +179,12 @@ class TestFittingATable:
 
 
 class TestRecords:
-    RECORD = {"age": 63, "colour": "green", "size": 1.5}
-
     def test_columns_come_by_name_in_any_order(self) -> None:
-        backwards = dict(reversed(self.RECORD.items()))
-        assert TABLE.read_records([self.RECORD, backwards]).tolist() == [[63, 1, 1.5]] * 2
+        backwards = dict(reversed(RECORD.items()))
+        assert TABLE.read_records([RECORD, backwards]).tolist() == [[63, 1, 1.5]] * 2
 
     def test_null_is_a_missing_cell(self) -> None:
-        raw = TABLE.read_records([dict.fromkeys(self.RECORD)])
+        raw = TABLE.read_records([dict.fromkeys(RECORD)])
         assert np.isnan(raw).all()
 
     @pytest.mark.parametrize(
@@ -203,18 +209,18 @@ class TestRecords:
         ],
     )
     def test_a_wrong_cell_is_told_with_its_pointer(self, change: dict[str, object], pointer: str, message: str) -> None:
-        error = refused(lambda: TABLE.read_records([self.RECORD, {**self.RECORD, **change}]), message)
+        error = refused(lambda: TABLE.read_records([RECORD, {**RECORD, **change}]), message)
         assert [problem.pointer for problem in error.problems] == [f"#/records/1/{pointer}"]
 
     @pytest.mark.parametrize("name", RECORD)
     def test_a_missing_column_is_told(self, name: str) -> None:
-        record = {other: cell for other, cell in self.RECORD.items() if other != name}
+        record = {other: cell for other, cell in RECORD.items() if other != name}
         error = refused(lambda: TABLE.read_records([record]))
         assert str(error) == f"#/records/0/{name}: missing column; send null where the value is not known"
 
     @pytest.mark.parametrize("record", [[63, "green", 1.5], "age", None, 63, True])
     def test_a_record_must_be_an_object(self, record: object) -> None:
-        error = refused(lambda: TABLE.read_records([self.RECORD, record]))
+        error = refused(lambda: TABLE.read_records([RECORD, record]))
         assert error.problems[0].pointer == "#/records/1"
         assert error.problems[0].detail.startswith("expected an object with the columns; got ")
 

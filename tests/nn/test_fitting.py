@@ -302,7 +302,7 @@ class TestMemory:
             (5_000, (16, "tanh", 100), "mean_squared_error", 16, 0),
             (5_000, (16, "relu", 10), "cross_entropy", 5_000, 0),
             (3_000, (64, "softmax", 10), "cross_entropy", 16, 2_500),
-            (300, (1000, "relu", 500, "relu", 10), "cross_entropy", 300, 0),
+            (100, (1500, "relu", 1000, "relu", 10), "cross_entropy", 16, 20),
         ],
     )
     def test_is_about_what_training_memory_reckons(
@@ -318,7 +318,8 @@ class TestMemory:
         if loss == "mean_squared_error":
             data = replace(data, targets=rng.standard_normal((n_samples, 100)).astype("float32"))
         early = EarlyStoppingSpec() if n_validation else None
-        spec = training(loss=loss, epochs=2, batch_size=batch_size, early_stopping=early)
+        spec = training(0.001, loss=loss, epochs=2, batch_size=batch_size, early_stopping=early)
+        spec = replace(spec, optimizer=replace(spec.optimizer, momentum=0.9))
         trained = replace(data, rows=data.rows[:n_samples])
         held_back = replace(data, rows=data.rows[n_samples:]) if n_validation else None
         reckoned = training_memory(network(784, *shorthand, loss=loss, dtype="float32").spec, (784,), spec, n_samples)
