@@ -24,6 +24,7 @@ from service.resources import thread_limits
 log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 1.0
+STORE_SECONDS = 0.25
 EXIT_SECONDS = 2.0
 MAX_ARTIFACT = 2**31
 
@@ -72,16 +73,16 @@ class TrainingProcess:
         self._reader.join()
 
     def nudge(self) -> None:
-        """Lets `messages` come up for air now."""
+        """Lets the follower of `messages` look at the job's row now."""
         self._messages.put({"type": "nudge"})
 
     def messages(self, every: float) -> Iterator[JSONObject]:
-        """What the child tells, and a `nudge` at least every so many seconds; ends with the child."""
+        """What the child tells, a `nudge` where one was given, and a `pause` after so many silent seconds."""
         while True:
             try:
                 message = self._messages.get(timeout=every)
             except queue.Empty:
-                message = {"type": "nudge"}
+                message = {"type": "pause"}
             if message is None:
                 return
             yield message
@@ -182,28 +183,35 @@ class Worker:
 
     def _follow(self, job: Job, child: TrainingProcess) -> None:
         """Stores what the child tells until it ends; publishes what it made."""
-        progress, beaten = job.progress, time.monotonic()
-        for message in child.messages(every=HEARTBEAT_SECONDS):
-            kind = message["type"]
+        progress, epochs = job.progress, list[JSONObject]()
+        stored = beaten = time.monotonic()
+        for message in child.messages(every=STORE_SECONDS):
+            kind, moment = message["type"], time.monotonic()
             if kind == "progress":
                 progress = message["progress"]
             elif kind == "epoch":
-                with self._database.write() as tx:
-                    self._rows.record_epoch(tx, job, message["row"])
-            elif kind == "error":
+                epochs.append(message["row"])
+            ends = kind in ("error", "artifact")
+            # Small networks do thousands of epochs a second: what came meanwhile is stored together.
+            if epochs and (ends or moment - stored >= STORE_SECONDS):
+                self._store(job, epochs)
+                epochs, stored = [], moment
+            if ends or kind == "nudge" or moment - beaten >= HEARTBEAT_SECONDS:
+                self._beat(job, progress)
+                beaten = moment
+            if kind == "artifact":
+                return self._publish(job, child.artifact, message)
+            if kind == "error":
                 error = {name: value for name, value in message.items() if name != "type"}
-                self._beat(job, progress)
-                self._finish(job, JobState.FAILED, error=error)
-                return
-            elif kind == "artifact":
-                self._beat(job, progress)
-                self._publish(job, child.artifact, message)
-                return
-            if kind == "nudge" or time.monotonic() - beaten >= HEARTBEAT_SECONDS:
-                self._beat(job, progress)
-                beaten = time.monotonic()
+                return self._finish(job, JobState.FAILED, error=error)
+        self._store(job, epochs)
         self._beat(job, progress)
-        self._retry(job, child.exit_reason())
+        return self._retry(job, child.exit_reason())
+
+    def _store(self, job: Job, epochs: list[JSONObject]) -> None:
+        with self._database.write() as tx:
+            for row in epochs:
+                self._rows.record_epoch(tx, job, row)
 
     def _beat(self, job: Job, progress: JSONObject) -> None:
         if self._stopping.is_set():
@@ -235,7 +243,9 @@ class Worker:
         if job.attempt < self._max_attempts:
             log.warning("job runs again", extra={"action": "job_requeued", "job": job.id, "reason": reason})
             with self._database.write() as tx:
-                self._rows.requeue(tx, job, counts=True)
+                requeued = self._rows.requeue(tx, job, counts=True)
+            if not requeued:
+                raise LostError
             return
         self._fail(job, "worker_died", f"{reason}; that was attempt {job.attempt} of {self._max_attempts}")
 

@@ -78,7 +78,7 @@ class LimitBody:
             await self._app(scope, receive, send)
             return
         declared = Headers(scope=scope).get("content-length", "0")
-        too_large = declared.isdigit() and int(declared[:20]) > self._max_bytes
+        too_large = declared.isascii() and declared.isdigit() and int(declared[:20]) > self._max_bytes
         received = 0
 
         async def limited() -> Message:
