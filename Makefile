@@ -8,7 +8,7 @@ PYTHON ?= $(firstword $(foreach name,$(CANDIDATES),$(shell $(name) -c '$(USABLE)
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 
-.PHONY: help serve test check format pretrained examples lock clean
+.PHONY: help serve test check format pretrained examples container container-test lock clean
 
 help:
 	@echo "make serve       serve on http://127.0.0.1:8000"
@@ -17,6 +17,7 @@ help:
 	@echo "make format      let ruff format and mend"
 	@echo "make examples    train the five example systems and print their figures"
 	@echo "make pretrained  train the versions that ship in models/ again"
+	@echo "make container   build the image trainserve"
 	@echo "make lock        write the lock files again from pyproject.toml"
 
 serve: $(VENV)/.runtime
@@ -40,6 +41,14 @@ examples: $(VENV)/.dev
 
 pretrained: $(VENV)/.runtime
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python models/pretrain.py
+
+# Where only the host's network reaches the package index: make container DOCKER_BUILD="--network host"
+DOCKER ?= docker
+container:
+	$(DOCKER) build $(DOCKER_BUILD) --tag trainserve .
+
+container-test: container $(VENV)/.dev
+	TRAINSERVE_TEST_ENGINE=$(DOCKER) TRAINSERVE_TEST_IMAGE=trainserve $(BIN)/python -m pytest tests/container
 
 # uv resolves for every platform and Python at once; --no-emit-index-url keeps hosts out of the files.
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \

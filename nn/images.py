@@ -20,6 +20,8 @@ BOX = 20
 CENTRE = 14
 FAINT = 0.1  # of the brightest ink: below this it is paper, shadow or compression, and does not stretch the box
 LEAST_CONTRAST = 12  # grey levels of 255; less than that is an even surface
+BAND = 2**18  # pixels that are worked on at once: a photograph in float64 is many times as large as in bytes
+SAMPLE = 100_000  # pixels that tell the usual colour of a picture
 
 Bytes = NDArray[np.uint8]
 Grey = NDArray[np.float64]
@@ -88,28 +90,39 @@ def _ink(picture: Bytes) -> Grey:
 
     Polarity and colour need no further thought: ink is whatever the border is not.
     """
-    colour = picture.astype(np.float64)
-    if colour.ndim == 2:
-        colour = colour[:, :, np.newaxis]
-    if colour.shape[2] == 4:
-        colour = _on_a_ground(colour)
-    ground = np.median(_border(colour), axis=0)
-    distance: Grey = np.sqrt(np.mean(np.square(colour - ground), axis=2))
-    return distance
+    if picture.ndim == 2:
+        picture = picture[:, :, np.newaxis]
+    behind = _behind(picture) if picture.shape[2] == 4 else None
+    ground = np.median(_colour(_border(picture), behind), axis=0)
+    ink = np.empty(picture.shape[:2])
+    height = max(1, BAND // picture.shape[1])
+    for top in range(0, len(picture), height):
+        difference = _colour(picture[top : top + height], behind) - ground
+        ink[top : top + height] = np.sqrt(np.mean(np.square(difference), axis=2))
+    return ink
 
 
-def _on_a_ground(colour: Grey) -> Grey:
-    """RGBA laid on a ground from which its strokes stand out; `(height, width, 3)`."""
-    rgb, alpha = colour[:, :, :3], colour[:, :, 3:] / 255
-    opaque = rgb[alpha[:, :, 0] > 0.5]
+def _colour(pixels: Bytes, behind: Grey | None) -> Grey:
+    """The pixels' colour, `(…, 1)` or `(…, 3)`; that of RGBA laid on the colour behind it."""
+    if behind is None:
+        return pixels.astype(np.float64)
+    alpha = pixels[..., 3:] / 255
+    laid: Grey = pixels[..., :3] * alpha + behind * (1 - alpha)
+    return laid
+
+
+def _behind(picture: Bytes) -> Grey:
+    """The colour, `(3,)`, from which an RGBA picture's strokes stand out when it is laid on it."""
+    alpha = picture[:, :, 3]
+    opaque = picture[alpha > min(127, alpha.max() // 2), :3]
     if not len(opaque):
-        return np.zeros_like(rgb)
+        return np.zeros(3)
     # Strokes of one colour are drawn by their transparency: any ground far from that colour will do. Where the opaque
     # part has a contrast of its own, it is a sheet with a digit on it, and the sheet goes on.
+    opaque = opaque[:: 1 + len(opaque) // SAMPLE]
     usual = np.median(opaque, axis=0)
     is_sheet = np.mean(np.abs(opaque - usual).max(axis=1) > 64) > 0.02
-    ground = usual if is_sheet else np.where(usual > 127, 0.0, 255.0)
-    return rgb * alpha + ground * (1 - alpha)
+    return usual if is_sheet else np.where(usual > 127, 0.0, 255.0)
 
 
 def _border(picture: NDArray[Number]) -> NDArray[Number]:

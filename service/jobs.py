@@ -40,7 +40,7 @@ class Jobs:
         Raises `nn.SpecError` or `InvalidInput` for what cannot be trained, `Conflict` for a key used with another body.
         """
         run = nn.complete(request.dataset, request.network, request.training, self._max_training_memory)
-        model = request.model or run.dataset
+        model = run.dataset if request.model is None else request.model
         check_name(model)
         digest = hashlib.sha256(json.dumps(asdict(request), sort_keys=True).encode()).hexdigest()
         progress = {"percent": 0.0, "epoch": 0, "epochs": run.training.epochs, "step": 0, "loss": None}

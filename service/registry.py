@@ -98,10 +98,10 @@ class Registry:
 
     def take_from(self, shipped: ArtifactStore) -> None:
         """Copies in the versions of another store whose place is empty here."""
-        present = {place["name"] + place["version"] for path in self._artifacts.list() if (place := PLACE.match(path))}
+        present = {place.groups() for path in self._artifacts.list() if (place := PLACE.match(path))}
         for path in shipped.list():
             place = PLACE.fullmatch(path)
-            if place is not None and place["name"] + place["version"] not in present:
+            if place is not None and place.groups() not in present:
                 self._artifacts.put(path, shipped.get(path))
 
     def names(self) -> dict[str, list[ModelVersion]]:

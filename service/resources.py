@@ -6,15 +6,27 @@ import math
 import os
 from pathlib import Path
 
+CGROUP = Path("/sys/fs/cgroup")
+
 
 def cores() -> int:
     """The processor cores this process may use: its affinity, or the cgroup's quota where that is less."""
     granted = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        return granted
-    return granted if quota == "max" else max(1, min(granted, math.ceil(int(quota) / int(period))))
+    quota = _quota()
+    return granted if quota is None else max(1, min(granted, math.ceil(quota)))
+
+
+def _quota() -> float | None:
+    """The cores of the cgroup's quota, version 2 or 1; None where there is none."""
+    v1 = CGROUP / "cpu"
+    for files in ((CGROUP / "cpu.max",), (v1 / "cpu.cfs_quota_us", v1 / "cpu.cfs_period_us")):
+        try:
+            quota, period = " ".join(file.read_text() for file in files).split()
+            if float(quota) > 0:
+                return float(quota) / float(period)
+        except (OSError, ValueError, ZeroDivisionError):
+            continue  # not this version, or "max"
+    return None
 
 
 def thread_limits(threads: int) -> dict[str, str]:

@@ -53,7 +53,7 @@ class Settings(BaseSettings):
     drain_seconds: Seconds = Field(
         0.5, description="a server that is told to stop says not-ready for so long before it stops listening"
     )
-    grace_seconds: Seconds = Field(10, description="requests in flight are given so long to finish at a shutdown")
+    grace_seconds: Seconds = Field(5, description="requests in flight are given so long to finish at a shutdown")
     log_format: Literal["auto", "json", "text"] = Field(
         "auto", description="`json` lines or `text`; `auto` is text on a terminal"
     )

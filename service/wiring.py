@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 
 from starlette.types import ASGIApp
 
@@ -12,13 +13,14 @@ from service.api.app import create_app
 from service.api.context import Context
 from service.artifacts import ObjectArtifactStore
 from service.dispatch.local import LocalDispatcher
+from service.errors import ConfigurationError, StorageError
 from service.inference.predictor import Predictor
 from service.jobs import Jobs
 from service.ports import Database, Dispatcher
 from service.registry import Registry
 from service.settings import Settings
 from service.store import SqlDatabase, SqlJobRows, SqlModelRows
-from service.worker import Worker
+from service.worker import EXIT_SECONDS, Worker
 
 log = logging.getLogger(__name__)
 
@@ -28,9 +30,14 @@ def build_registry(settings: Settings) -> tuple[SqlDatabase, ObjectArtifactStore
     database = SqlDatabase(settings.database_url)
     artifacts = ObjectArtifactStore(settings.artifacts_url)
     registry = Registry(database, SqlModelRows(), artifacts)
-    if settings.pretrained is not None:
-        registry.take_from(ObjectArtifactStore(settings.pretrained))
-    registry.scan()
+    try:
+        if settings.pretrained is not None:
+            if not Path(settings.pretrained).is_dir():
+                raise ConfigurationError("TRAINSERVE_PRETRAINED: there is no such directory")
+            registry.take_from(ObjectArtifactStore(settings.pretrained))
+        registry.scan()
+    except StorageError as error:
+        raise ConfigurationError(f"TRAINSERVE_ARTIFACTS_URL: {error.detail}") from error
     return database, artifacts, registry
 
 
@@ -81,7 +88,7 @@ def build(settings: Settings) -> Service:
 
     def stop() -> None:
         worker.stop()
-        dispatcher.close(settings.grace_seconds)
+        dispatcher.close(EXIT_SECONDS + 1)
         database.close()
 
     context = Context(settings, jobs, registry, predictor, check, closing)

@@ -41,8 +41,9 @@ class TrainingProcess:
     """
 
     def __init__(self, spec: JSONObject, threads: int) -> None:
+        # -P: a file that lies in the working directory must not pass for a module.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "service.training"],
+            [sys.executable, "-P", "-m", "service.training"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, **thread_limits(threads)},

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from service.api.context import Context
@@ -28,6 +35,8 @@ class Metrics:
             registry=self._registry,
         )
         self._registry.register(_State(context))
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         # Clients may make up methods; only the usual ones become labels.

@@ -53,7 +53,10 @@ class Observe:
             # The route's pattern and not the path: what clients make up must not become metrics.
             route = getattr(scope.get("route"), "path", "unmatched")
             self._metrics.observe(scope["method"], route, status, seconds)
-            log.info(
+            # Probes come every few seconds, and tell something only when they fail.
+            level = logging.DEBUG if route.startswith("/health/") and status == 200 else logging.INFO
+            log.log(
+                level,
                 "request",
                 extra={
                     "action": "request",

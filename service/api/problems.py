@@ -104,13 +104,22 @@ def _known(request: Request, error: Exception) -> Response:
 def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     kind = HTTP_KINDS.get(error.status_code, Kind(error.status_code, "http", str(error.detail)))
+    headers = dict(error.headers or {})
     if error.status_code == 404:
         detail = "there is no such address; GET /openapi.json lists those that there are"
     elif error.status_code == 405:
-        detail = f"{request.method} is not for this address; use {(error.headers or {}).get('Allow', 'another')}"
+        headers["Allow"] = _methods(request) or headers.get("Allow", "")
+        detail = f"{request.method} is not for this address; use {headers['Allow'] or 'another'}"
     else:
         detail = str(error.detail)
-    return answer(request, kind, detail, headers=dict(error.headers or {}))
+    return answer(request, kind, detail, headers=headers)
+
+
+def _methods(request: Request) -> str:
+    """Every method of the address: the route that was refused knows only its own."""
+    paths = request.app.openapi()["paths"]
+    described = paths.get(getattr(request.scope.get("route"), "path", ""), {})
+    return ", ".join(sorted(method.upper() for method in described))
 
 
 def _validation(request: Request, error: Exception) -> Response:

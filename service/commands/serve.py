@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import signal
+import sys
 
 from service.settings import Settings, load
 
@@ -13,6 +15,8 @@ def serve(options: argparse.Namespace, settings: Settings) -> int:
     from service.api.middleware import request_id
     from service.server import Server
 
+    # As process 1 of a container there is no default action, and the server's own handler comes only with its loop.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     given = {name: value for name in ("host", "port") if (value := getattr(options, name)) is not None}
     settings = settings if not given else load(**given)
     logs.configure(settings.log_format, settings.log_level, request_id.get)

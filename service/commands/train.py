@@ -21,7 +21,7 @@ from service.settings import Settings
 def train(options: argparse.Namespace, settings: Settings) -> int:
     request = parse(JobRequest, asked(options))
     described = nn.complete(request.dataset, request.network, request.training, settings.max_training_memory)
-    name = request.model or described.dataset
+    name = described.dataset if request.model is None else request.model
     check_name(name)
     if options.plot:
         from service.commands import plots  # before the training, so that a missing library costs no time

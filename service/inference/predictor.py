@@ -27,7 +27,8 @@ class Predictor:
 
         Raises `NotFound`, and `nn.InputError` or `InvalidInput` for samples that the model cannot take.
         """
-        version = self._registry.resolve(ModelReference.parse(name or body.model or self.default_model))
+        named = (given for given in (name, body.model, self.default_model) if given is not None)
+        version = self._registry.resolve(ModelReference.parse(next(named)))
         model = self.model(version)
         raw = body.read(model.metadata.features)
         answers = predictions(model, model.predict(raw))

@@ -24,23 +24,16 @@ class SqlDatabase:
     """
 
     def __init__(self, url: str) -> None:
+        self.path = _file(url)
         try:
-            parsed = sqlalchemy.make_url(url)
-            if parsed.get_backend_name() != "sqlite":
-                raise ConfigurationError(f"TRAINSERVE_DATABASE_URL: only sqlite is served yet; got {parsed.drivername}")
-            self.path = None if parsed.database in (None, "", ":memory:") else Path(str(parsed.database)).absolute()
-            if self.path is None:
-                raise ConfigurationError("TRAINSERVE_DATABASE_URL: name a file, as in sqlite:///state/trainserve.db")
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.engine = _sqlite(parsed)
+            self.engine = _sqlite(self.path)
             self._migrate()
-        except (sqlalchemy.exc.ArgumentError, sqlalchemy.exc.NoSuchModuleError) as error:
-            raise ConfigurationError(f"TRAINSERVE_DATABASE_URL is not a database URL: {error}") from None
-        except (OSError, DBAPIError) as error:
-            reason = getattr(error, "orig", error)
+        except (OSError, DBAPIError, Unavailable) as error:
+            cause = error.__cause__ if isinstance(error, Unavailable) else error
             raise ConfigurationError(
-                f"the database of TRAINSERVE_DATABASE_URL cannot be opened ({reason}); "
-                "name a file in a directory that can be written to"
+                f"TRAINSERVE_DATABASE_URL: the database cannot be opened or written to "
+                f"({getattr(cause, 'orig', cause)}); name a file in a directory that this user can write to"
             ) from error
 
     @contextmanager
@@ -69,7 +62,17 @@ class SqlDatabase:
         self.engine.dispose()
 
     def _migrate(self) -> None:
-        # Alembic takes a tenth of a second to import, and nobody else needs it.
+        # Revisions are numbers, and their files' names begin with them. Alembic takes longer to import than the rest of
+        # this room, so that a database which is up to date does without it.
+        newest = max(path.name[:4] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
+        present = self._revision()
+        if present == newest:
+            return
+        if present > newest:
+            raise ConfigurationError(
+                f"TRAINSERVE_DATABASE_URL: the database is at revision {present}, of a newer trainserve; this one "
+                f"knows {newest}: update trainserve, or name another database"
+            )
         from alembic import command
         from alembic.config import Config
 
@@ -79,14 +82,33 @@ class SqlDatabase:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
+    def _revision(self) -> str:
+        """The revision of the tables; nothing where there are none."""
+        with self.read() as connection:
+            if not sqlalchemy.inspect(connection).has_table("alembic_version"):
+                return ""
+            return str(connection.scalar(sqlalchemy.text("SELECT version_num FROM alembic_version")) or "")
 
-def _sqlite(url: sqlalchemy.URL) -> Engine:
-    engine = sqlalchemy.create_engine(url, pool_size=8, max_overflow=40)
+
+def _file(url: str) -> Path:
+    try:
+        parsed = sqlalchemy.make_url(url)
+    except sqlalchemy.exc.ArgumentError as error:
+        raise ConfigurationError(f"TRAINSERVE_DATABASE_URL is not a database URL: {error}") from None
+    if parsed.get_backend_name() != "sqlite":
+        raise ConfigurationError(f"TRAINSERVE_DATABASE_URL: only sqlite is served yet; got {parsed.drivername}")
+    if parsed.database in (None, "", ":memory:"):
+        raise ConfigurationError("TRAINSERVE_DATABASE_URL: name a file, as in sqlite:///state/trainserve.db")
+    return Path(str(parsed.database)).absolute()
+
+
+def _sqlite(path: Path) -> Engine:
+    engine = sqlalchemy.create_engine(sqlalchemy.URL.create("sqlite", database=str(path)), pool_size=8, max_overflow=40)
 
     @event.listens_for(engine, "connect")
     def _connected(connection: Any, record: object) -> None:
         connection.isolation_level = None  # the driver's own BEGIN would come late and could not be chosen
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=10000", "foreign_keys=ON"):
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=10000"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")

@@ -267,8 +267,8 @@ class TestMemory:
             tracemalloc.stop()
 
     def test_pictures_stay_bytes_but_for_their_batch(self, rng: np.random.Generator) -> None:
-        data = self.pictures(20_000, rng)
-        spec = training(loss="cross_entropy", epochs=1, batch_size=256)
+        data = self.pictures(10_000, rng)
+        spec = training(loss="cross_entropy", epochs=1, batch_size=128)
         assert self.peak(data, spec, 8, 10) < data.inputs.nbytes / 4
 
     def test_steps_take_no_memory_beyond_the_first(self, rng: np.random.Generator) -> None:
@@ -301,7 +301,7 @@ class TestMemory:
         [
             (5_000, (16, "tanh", 100), "mean_squared_error", 16, 0),
             (5_000, (16, "relu", 10), "cross_entropy", 5_000, 0),
-            (3_000, (64, "softmax", 10), "cross_entropy", 16, 2_500),
+            (1_000, (64, "softmax", 10), "cross_entropy", 64, 1_500),
             (100, (1500, "relu", 1000, "relu", 10), "cross_entropy", 16, 20),
         ],
     )

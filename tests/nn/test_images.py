@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -19,8 +21,8 @@ BLACK, WHITE, RED, BLUE, GREEN, YELLOW = (0, 0, 0), (255,) * 3, (255, 0, 0), (0,
 
 @pytest.fixture(scope="session")
 def digits(mnist: Table) -> Bytes:
-    """500 test pictures, `(500, 28, 28)`."""
-    pictures: Bytes = mnist.inputs[60_000:60_500].reshape(-1, 28, 28)
+    """300 test pictures, `(300, 28, 28)`."""
+    pictures: Bytes = mnist.inputs[60_000:60_300].reshape(-1, 28, 28)
     return pictures
 
 
@@ -59,8 +61,8 @@ def centre_of_mass(picture: Bytes) -> tuple[float, float]:
 
 
 class TestAlreadySo:
-    def test_all_of_mnist_s_own_pictures_are(self, mnist: Table) -> None:
-        assert all(is_mnist(picture) for picture in mnist.inputs.reshape(-1, 28, 28))
+    def test_mnist_s_own_pictures_are(self, mnist: Table) -> None:
+        assert all(is_mnist(picture) for picture in mnist.inputs[::4].reshape(-1, 28, 28))
 
     def test_they_come_back_unchanged(self, digits: Bytes) -> None:
         for digit in digits:
@@ -107,6 +109,9 @@ class TestTransparency:
     def test_strokes_on_a_transparent_ground(self, colour: Colour, seven: Bytes) -> None:
         picture = np.dstack([painted(np.full_like(seven, 255), colour, colour), seven])
         assert_close(to_mnist(picture), seven)
+
+    def test_strokes_that_are_nowhere_opaque(self, seven: Bytes) -> None:
+        assert_close(to_mnist(np.dstack([np.zeros((28, 28, 3), np.uint8), seven // 3])), seven)
 
     @pytest.mark.parametrize(("stroke", "ground"), [(BLACK, WHITE), (WHITE, BLACK), (RED, BLUE)])
     @pytest.mark.parametrize("margin", [0, 9])
@@ -159,8 +164,14 @@ class TestPlaceAndSize:
         assert found.max() == 255
         assert max(box(found)) == 20
 
-    def test_a_picture_of_a_camera_s_size(self) -> None:
-        assert box(to_mnist(self.with_a_stroke(2000, 3000, 4)))[0] == 20
+    def test_a_picture_of_a_camera_s_size_takes_a_few_times_its_own_bytes(self) -> None:
+        picture = self.with_a_stroke(2000, 3000, 4)
+        tracemalloc.start()
+        try:
+            assert box(to_mnist(picture))[0] == 20
+            assert tracemalloc.get_traced_memory()[1] < 6 * picture.nbytes
+        finally:
+            tracemalloc.stop()
 
     def with_a_stroke(self, height: int, width: int, *channels: int) -> Bytes:
         """Black on white, opaque; taller than it is wide."""
@@ -209,20 +220,20 @@ class TestResize:
 
 def test_a_trained_network_reads_transformed_digits_as_well(mnist: Table, digits: Bytes) -> None:
     features = PixelFeatures(height=28, width=28, offset=-0.5)
-    spec = training(0.05, loss="cross_entropy", epochs=2)
+    spec = training(0.2, loss="cross_entropy", epochs=4, batch_size=128)
     rng = np.random.default_rng(1)
     network = Network(NetworkSpec(layers=layers(64, "relu", 10)), (784,), LOSSES[spec.loss].output, rng)
-    fit(network, Samples(mnist.inputs, mnist.targets, np.arange(12_000), features), spec, rng)
+    fit(network, Samples(mnist.inputs, mnist.targets, np.arange(6_000), features), spec, rng)
 
     def accuracy(pictures: list[Bytes]) -> float:
         x = np.empty((len(pictures), 784), np.float32)
         features.encode(np.array(pictures).reshape(-1, 784), x)
-        return float(np.mean(network.predict(x).argmax(axis=1) == mnist.targets[60_000:60_500]))
+        return float(np.mean(network.predict(x).argmax(axis=1) == mnist.targets[60_000:60_300]))
 
     original = accuracy(list(digits))
     assert original > 0.85
     transformed: dict[str, list[Bytes]] = {
-        "enlarged": [enlarged(digit, 10) for digit in digits],
+        "enlarged": [enlarged(digit, 5) for digit in digits],
         "inverted": [255 - digit for digit in digits],
         "shifted": [np.pad(digit, ((0, 20), (33, 2))) for digit in digits],
         "on paper": [painted(np.pad(enlarged(digit, 3), 40), (40, 40, 120), (240, 235, 220)) for digit in digits],

@@ -111,6 +111,8 @@ class TestParse:
             ({"labels": [True]}, "labels/0", "expected a whole number; got true"),
             ({"sizes": {"a/b": "x"}}, "sizes/a~1b", "expected a number; got 'x'"),
             ({"sizes": [1]}, "sizes", "expected an object; got [1]"),
+            ({"sizes": {"a": math.nan}}, "sizes/a", "expected a number, finite; got a number that is not"),
+            ({"sizes": {"a": 10**400}}, "sizes/a", "expected a number, finite; got a number that is not"),
             (
                 {"colour": 1},
                 "colour",
