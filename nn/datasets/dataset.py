@@ -27,6 +27,8 @@ class Task:
         least = {"classification": 2, "binary_classification": 2, "regression": 0}[self.name]
         if len(self.labels) < least or (self.name == "regression") != (self.n_values > 0):
             raise ValueError("a classification needs at least two labels, a regression at least one value")
+        if any(isinstance(label, int) and abs(label) >= 2**53 for label in self.labels):
+            raise ValueError("a label that is a number must be below 2**53, as JSON's readers have it")
 
 
 @dataclass(frozen=True)

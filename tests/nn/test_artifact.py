@@ -139,7 +139,7 @@ class TestDamage:
     def test_cut_anywhere(self, data: bytes) -> None:
         assert not any(self.harmless(data[:length]) for length in range(len(data)))
 
-    @pytest.mark.parametrize("flip", [0x01, 0x80, 0xFF])
+    @pytest.mark.parametrize("flip", [0x01, 0xFF])
     def test_any_byte_changed(self, flip: int, data: bytes) -> None:
         for place in range(len(data)):
             spoilt = bytearray(data)
@@ -156,7 +156,7 @@ class TestDamage:
     @pytest.mark.parametrize("name", ["metadata.npy", WEIGHT])
     def test_any_byte_changed_by_someone_who_mends_the_checksum(self, name: str, members: Members) -> None:
         for place in range(len(members[name])):
-            for flip in (0x01, 0x10, 0xFF):
+            for flip in (0x01, 0xFF):
                 content = bytearray(members[name])
                 content[place] ^= flip
                 spoilt = packed({**members, name: bytes(content)})

@@ -344,7 +344,7 @@ class TestTrain:
             run.test(model)
 
     def test_mnist_learns_within_an_epoch(self) -> None:
-        method = {"epochs": 1, "batch_size": 32, "validation_fraction": 0.1, "optimizer": {"learning_rate": 0.1}}
+        method = {"epochs": 1, "batch_size": 128, "validation_fraction": 0.1, "optimizer": {"learning_rate": 0.2}}
         spec = complete("mnist", stack(32, "relu", 10), method)
         started: list[int] = []
         model, result = train(spec, on_start=started.append)
