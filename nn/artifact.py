@@ -127,7 +127,7 @@ def _read_network(archive: zipfile.ZipFile, metadata: Metadata, size: int) -> Ne
     network = Network(spec, input_shape, loss.output)
     network.load(parameters)
     task = metadata.task
-    n_outputs = 1 if loss.one_output else len(task.labels) or task.n_values
+    n_outputs = task.n_outputs(loss)
     if network.output_shape != (n_outputs,) or task.name not in loss.tasks:
         raise ArtifactError(
             f"the network gives {network.output_shape} by {metadata.spec.training.loss}; "

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -51,11 +52,10 @@ class PixelFeatures:
 
     def read_array(self, array: NDArray[Any]) -> Raw:
         """Raw samples from an array `(n, height·width)` or `(n, height, width)`, or one picture `(height, width)`."""
-        if array.shape == (self.height, self.width):
-            array = array[np.newaxis]
-        if array.ndim == 3 and array.shape[1:] == (self.height, self.width):
-            array = array.reshape(len(array), self.n_inputs)
-        array = _checked_rows(array, self.n_inputs, f" or pictures of {self.height}×{self.width}")
+        came = array.shape
+        if came[-2:] == (self.height, self.width) and array.ndim in (2, 3):
+            array = array.reshape(-1, self.n_inputs)
+        array = _checked_rows(array, self.n_inputs, came, f" or pictures of {self.height}×{self.width}")
         if array.dtype == np.uint8:
             return array
         if not np.issubdtype(array.dtype, np.floating):
@@ -65,10 +65,9 @@ class PixelFeatures:
             )
         outside = np.argwhere((array < 0) | (array > 1))
         if len(outside):
-            row, column = outside[0]
             raise InputError.at(
-                f"#/inputs/{row}/{column}",
-                f"expected an intensity in [0, 1]; got {array[row, column]:g}; "
+                _place(outside[0], array.shape, came),
+                f"expected an intensity in [0, 1]; got {array[tuple(outside[0])]:g}; "
                 "divide bytes by 255, or send them as a picture or as a uint8 .npy array",
             )
         return array
@@ -97,7 +96,7 @@ class NumberFeatures:
 
     def read_array(self, array: NDArray[Any]) -> Raw:
         """Raw samples from `(n, n_inputs)` real numbers."""
-        array = _checked_rows(array, self.n_inputs)
+        array = _checked_rows(array, self.n_inputs, array.shape)
         if array.dtype.kind not in "iuf":
             raise InputError.at("#/inputs", f"expected real numbers; got an array of {array.dtype}")
         return array.astype(np.float64, copy=False)
@@ -235,7 +234,8 @@ class TableFeatures:
             return
         names = [column.name for column in self.columns]
         unknown = f"unknown column; the columns are {', '.join(names)}"
-        problems += [Problem(f"{pointer}/{escape(name)}", unknown) for name in record if name not in names]
+        others = (name for name in record if name not in names)
+        problems += [Problem(f"{pointer}/{escape(name)}", unknown) for name in islice(others, MAX_PROBLEMS)]
         for index, column in enumerate(self.columns):
             if column.name not in record:
                 missing = "missing column; send null where the value is not known"
@@ -263,8 +263,17 @@ def _no_records(expected: str) -> InputError:
     return InputError.at("#/records", f'this model takes {expected}: send {{"inputs": [[…], …]}}')
 
 
-def _checked_rows(array: NDArray[Any], n_inputs: int, also: str = "") -> NDArray[Any]:
-    """An array that is `(n ≥ 1, n_inputs)` and, in float32, finite; raises `ShapeError` or `InputError`."""
+def _place(index: NDArray[np.intp], shape: tuple[int, ...], came: tuple[int, ...]) -> str:
+    """The pointer to an element of the rows, in the shape in which they came."""
+    flat = int(np.ravel_multi_index(tuple(index), shape))
+    return "/".join(["#/inputs", *(str(at) for at in np.unravel_index(flat, came))])
+
+
+def _checked_rows(array: NDArray[Any], n_inputs: int, came: tuple[int, ...], also: str = "") -> NDArray[Any]:
+    """An array that is `(n ≥ 1, n_inputs)` and, in float32, finite; raises `ShapeError` or `InputError`.
+
+    `came` is its shape before it was made rows.
+    """
     if array.ndim != 2:
         raise ShapeError.at("#/inputs", f"expected rows of {n_inputs} numbers{also}; got the shape {array.shape}")
     if not len(array):
@@ -275,6 +284,6 @@ def _checked_rows(array: NDArray[Any], n_inputs: int, also: str = "") -> NDArray
         with np.errstate(over="ignore"):
             lost = np.argwhere(~np.isfinite(array.astype(np.float32, copy=False)))
         if len(lost):
-            row, column = lost[0]
-            raise InputError.at(f"#/inputs/{row}/{column}", "expected a finite number within the range of float32")
+            place = _place(lost[0], array.shape, came)
+            raise InputError.at(place, "expected a finite number within the range of float32")
     return array

@@ -16,10 +16,8 @@ from nn.activations import Array
 from nn.errors import DivergedError
 from nn.layers import Shape
 from nn.losses import LOSSES, Targets
-from nn.network import Network, Tape, build_layers, parameter_shapes
+from nn.network import Network, Tape, block_size, build_layers, parameter_shapes
 from nn.spec import NetworkSpec, TrainingSpec
-
-EVALUATION_BLOCK = 1024  # samples that are evaluated at once: large enough for BLAS, small enough for the cache
 
 
 class Encoder(Protocol):
@@ -177,11 +175,11 @@ def fit(
 def evaluate(network: Network, samples: Samples, training: TrainingSpec) -> dict[str, float]:
     """The loss and the metrics of `network` on `samples`, by name."""
     logits = np.empty((len(samples), *network.output_shape), network.dtype)
-    x = np.empty((min(EVALUATION_BLOCK, len(samples)), *network.input_shape), network.dtype)
+    x = np.empty((min(network.block_size, len(samples)), *network.input_shape), network.dtype)
     # As in `fit`: what overflows shows in the numbers that are returned.
     with np.errstate(all="ignore"):
-        for start in range(0, len(samples), EVALUATION_BLOCK):
-            rows = samples.rows[start : start + EVALUATION_BLOCK]
+        for start in range(0, len(samples), network.block_size):
+            rows = samples.rows[start : start + network.block_size]
             samples.fetch(rows, x[: len(rows)])
             logits[start : start + len(rows)] = network.logits(x[: len(rows)])
         return metrics.evaluate(training.loss, logits, samples.targets[samples.rows])
@@ -197,7 +195,7 @@ def training_memory(spec: NetworkSpec, input_shape: Shape, training: TrainingSpe
     n_parameters = sum(math.prod(shape) for shape in parameter_shapes(built).values())
     widths = [math.prod(input_shape), *(math.prod(layer.output_shape) for layer in built)]
     batch = min(training.batch_size, n_samples)
-    buffers = (2 * batch + EVALUATION_BLOCK) * sum(widths)
+    buffers = (2 * batch + block_size(built, input_shape)) * sum(widths)
     numbers = 5 * n_parameters + buffers + 6 * n_samples * widths[-1]
     return numbers * np.dtype(spec.dtype).itemsize
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -10,7 +11,6 @@ import numpy as np
 from nn.activations import Array
 from nn.datasets import Task
 from nn.features import Features, Raw
-from nn.fitting import EVALUATION_BLOCK
 from nn.network import Network
 from nn.schema import Range
 from nn.spec import NetworkSpec, TrainingSpec
@@ -50,14 +50,19 @@ class Model:
     network: Network
     metadata: Metadata
 
+    @property
+    def n_outputs(self) -> int:
+        """How many numbers `predict` gives for a sample."""
+        return math.prod(self.network.output_shape)
+
     def predict(self, raw: Raw) -> Array:
         """Probabilities or values, `(n_samples, n_outputs)`, for raw samples as `metadata.features` reads them."""
         answers = np.empty((len(raw), *self.network.output_shape), self.network.dtype)
-        x = np.empty((min(len(raw), EVALUATION_BLOCK), *self.network.input_shape), self.network.dtype)
+        x = np.empty((min(len(raw), self.network.block_size), *self.network.input_shape), self.network.dtype)
         # Finite inputs may still overflow in a network: the answer says so, not a warning.
         with np.errstate(all="ignore"):
-            for start in range(0, len(raw), EVALUATION_BLOCK):
-                block = raw[start : start + EVALUATION_BLOCK]
+            for start in range(0, len(raw), self.network.block_size):
+                block = raw[start : start + self.network.block_size]
                 self.metadata.features.encode(block, x[: len(block)])
                 answers[start : start + len(block)] = self.network.predict(x[: len(block)])
         return answers

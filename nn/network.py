@@ -36,6 +36,16 @@ def parameter_shapes(built: list[Layer]) -> dict[str, Shape]:
     }
 
 
+EVALUATION_BLOCK = 1024  # samples that are evaluated at once: large enough for BLAS, small enough for the cache
+BLOCK_NUMBERS = 2**22  # and fewer of them where the layers are so wide that this many numbers would not do
+
+
+def block_size(built: list[Layer], input_shape: Shape) -> int:
+    """How many samples go through these layers at once where none of what they leave behind is kept."""
+    widths = math.prod(input_shape) + sum(math.prod(layer.output_shape) for layer in built)
+    return max(1, min(EVALUATION_BLOCK, BLOCK_NUMBERS // widths))
+
+
 class Network:
     """A network whose parameters are views into one flat vector.
 
@@ -56,6 +66,7 @@ class Network:
         self.dtype: np.dtype[np.floating] = np.dtype(spec.dtype)
         self.layers = build_layers(spec, input_shape, output)
         self.output_shape = self.layers[-1].output_shape if self.layers else input_shape
+        self.block_size = block_size(self.layers, input_shape)
         shapes = parameter_shapes(self.layers)
         self.vector: Array = np.zeros(sum(math.prod(shape) for shape in shapes.values()), self.dtype)
         self.parameters = self._views(self.vector)

@@ -33,9 +33,12 @@ def complete(
 ) -> RunSpec:
     """The whole description of a run from what was asked for, the data set's own defaults filled in.
 
-    `network` replaces the data set's network; the fields of `training` replace the data set's fields one by one. Raises
-    `SpecError`, with pointers from `#/dataset`, `#/network` and `#/training`, where a name or a number is not known or
-    out of range, where the network does not fit the task, and where the run would need more than `memory_limit` bytes.
+    `network` replaces the data set's network; the fields of `training` replace the data set's fields one by one, and so
+    do those of an optimizer that names no `type`: with a type it is described anew.
+
+    Raises `SpecError`, with pointers from `#/dataset`, `#/network` and `#/training`, where a name or a number is not
+    known or out of range, where the network does not fit the task, and where the run would need more than
+    `memory_limit` bytes.
     """
     described = datasets.get(dataset)
     problems: list[Problem] = []
@@ -53,8 +56,7 @@ def complete(
     _check_early_stopping(method)
     _check_split(described, method)
     _check_network(described, run)
-    n_training = len(split(described, method, np.random.default_rng(0))[0])
-    needed = training_memory(chosen, (described.features.n_inputs,), method, n_training)
+    needed = training_memory(chosen, (described.features.n_inputs,), method, split_sizes(described, method)[0])
     if needed > memory_limit:
         raise SpecError.at(
             "#/network",
@@ -68,6 +70,9 @@ def _complete_training(dataset: Dataset, given: JSON) -> TrainingSpec:
     if not isinstance(given, Mapping):
         return parse(TrainingSpec, given, "#/training")
     merged = {**to_json(dataset.training), **given}
+    optimizer = given.get("optimizer")
+    if isinstance(optimizer, Mapping) and "type" not in optimizer:
+        merged["optimizer"] = {**to_json(dataset.training.optimizer), **optimizer}
     if "early_stopping" not in given and merged["validation_fraction"] == 0:
         merged["early_stopping"] = None  # it was never asked for, and has nothing left to watch
     return parse(TrainingSpec, merged, "#/training")
@@ -83,8 +88,8 @@ def _check_early_stopping(training: TrainingSpec) -> None:
 
 
 def _check_split(dataset: Dataset, training: TrainingSpec) -> None:
-    _, validation, _ = split(dataset, training, np.random.default_rng(0))
-    if training.validation_fraction > 0 and not len(validation):
+    _, n_validation, _ = split_sizes(dataset, training)
+    if training.validation_fraction > 0 and not n_validation:
         raise SpecError.at(
             "#/training/validation_fraction",
             f"{training.validation_fraction} of the data set is less than one sample; take more, or 0",
@@ -103,7 +108,7 @@ def _check_network(dataset: Dataset, run: RunSpec) -> None:
         )
     built = build_layers(run.network, (dataset.features.n_inputs,), loss.output)
     pointer = f"#/network/layers/{len(run.network.layers) - 1}"
-    n_outputs = 1 if loss.one_output else len(task.labels) or task.n_values
+    n_outputs = task.n_outputs(loss)
     ending = f"dense with {n_outputs} unit{'s' if n_outputs > 1 else ''}"
     if task.name != "regression":
         ending += f", alone or followed by {loss.output}"
@@ -120,16 +125,22 @@ def _check_network(dataset: Dataset, run: RunSpec) -> None:
         raise SpecError.at(pointer, f"a regression cannot end in softmax, whose outputs add up to 1; expected {ending}")
 
 
+def split_sizes(dataset: Dataset, training: TrainingSpec) -> tuple[int, int, int]:
+    """How many samples are for training, validation and test."""
+    n_test = dataset.n_test or round(dataset.test_fraction * dataset.n_samples)
+    n_validation = round(training.validation_fraction * (dataset.n_samples - n_test))
+    return dataset.n_samples - n_test - n_validation, n_validation, n_test
+
+
 def split(dataset: Dataset, training: TrainingSpec, rng: np.random.Generator) -> tuple[Rows, Rows, Rows]:
     """The row numbers for training, validation and test; the first thing that a run draws from its generator."""
+    _, n_validation, n_test = split_sizes(dataset, training)
     rows = np.arange(dataset.n_samples)
     if dataset.n_test:
-        rows, test = rows[: -dataset.n_test], rows[-dataset.n_test :]
+        rows, test = rows[:-n_test], rows[-n_test:]
     else:
         rows = rng.permutation(rows)
-        n_test = round(dataset.test_fraction * len(rows))
         rows, test = rows[n_test:], rows[:n_test]
-    n_validation = round(training.validation_fraction * len(rows))
     if n_validation:
         rows = rng.permutation(rows)
     return rows[n_validation:], rows[:n_validation], test

@@ -8,12 +8,14 @@ import math
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from nn.errors import Problem, SpecError
 
 T = TypeVar("T")
 JSON = Any  # what `json.loads` returns
+MAX_UNKNOWN = 20  # unknown fields of one object that are told; a hostile client may send a million
 _SCALARS: dict[type, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}
 
 
@@ -97,6 +99,11 @@ def json_schema(kind: object) -> dict[str, JSON]:
         return {}
     if origin in (Union, types.UnionType):
         choices = [{"type": "null"} if choice is type(None) else json_schema(choice) for choice in get_args(base)]
+        described = [choice for choice in choices if "properties" in choice]
+        if len(described) > 1:
+            # Among several it is the type that tells what the other fields are.
+            for choice in described:
+                choice["required"] = ["type", *(name for name in choice.get("required", []) if name != "type")]
         return {"anyOf": choices}
     if dataclasses.is_dataclass(base):
         return _dataclass_schema(cast("type", base))
@@ -187,7 +194,10 @@ def _parse_scalar(kind: type, extras: tuple[object, ...], data: JSON, pointer: s
     value = data
     if fitting and kind is float:
         # A JSON integer may lie beyond the floats.
-        value = float(data) if abs(data) <= 1e308 else math.inf
+        try:
+            value = float(data)
+        except OverflowError:
+            value = math.inf
         if not math.isfinite(value):
             problems.append(Problem(pointer, f"{expected}, finite; got a number that is not"))
             return None
@@ -248,7 +258,8 @@ def _parse_dataclass(kind: type, data: JSON, pointer: str, problems: list[Proble
     before = len(problems)
     known = {field.name: (field, hint) for field, hint in fields_of(kind)}
     unknown = f"unknown field; the fields here are {', '.join(known)}"
-    problems += [Problem(f"{pointer}/{escape(name)}", unknown) for name in data if name not in known]
+    others = (name for name in data if name not in known)
+    problems += [Problem(f"{pointer}/{escape(name)}", unknown) for name in islice(others, MAX_UNKNOWN)]
     values = {}
     for name, (field, hint) in known.items():
         if name in data:

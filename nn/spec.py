@@ -54,6 +54,10 @@ class SGDSpec:
     momentum: Annotated[float, Range(minimum=0, below=1)] = 0.0
     nesterov: bool = False
 
+    def __post_init__(self) -> None:
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov is a way to use momentum, and momentum is 0; set a momentum, 0.9 for instance")
+
 
 @dataclass(frozen=True, kw_only=True)
 class EarlyStoppingSpec:

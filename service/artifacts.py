@@ -64,6 +64,8 @@ def _directory(url: str) -> Path | None:
     parts = urlsplit(url)
     if parts.scheme == "memory":
         return None
+    if parts.scheme == "file" and parts.netloc:
+        raise ConfigurationError("TRAINSERVE_ARTIFACTS_URL: a file URL has three slashes, as in file:///srv/models")
     if parts.scheme in ("", "file"):
         return Path(unquote(parts.path) if parts.scheme else url).absolute()
     raise ConfigurationError(

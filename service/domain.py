@@ -116,6 +116,16 @@ class ModelVersion:
 
 
 @dataclass(frozen=True, kw_only=True)
+class VersionRow:
+    """That a number is taken. Without a path it was given to a run that has not published yet, perhaps never will."""
+
+    name: str
+    version: int
+    path: str | None
+    published: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class AliasMove:
     """An entry of the log of an alias; no version means that it was taken away."""
 

@@ -23,6 +23,10 @@ class InvalidInput(ServiceError):
     """What came cannot be used as it is."""
 
 
+class MalformedInput(InvalidInput):
+    """What came is not in the format that it is said to be in."""
+
+
 class UnsupportedFormat(ServiceError):
     """What came is in a format that is not read here."""
 

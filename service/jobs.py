@@ -13,6 +13,8 @@ from service.domain import STATUSES, Job, JobEvent, JSONObject, check_name
 from service.errors import Conflict, InvalidInput, NotFound
 from service.ports import Database, Dispatcher, JobRows
 
+MAX_METADATA = 16_384  # bytes of JSON: it is shown with every job of every list
+
 
 @dataclass(frozen=True, kw_only=True)
 class JobRequest:
@@ -42,6 +44,9 @@ class Jobs:
         run = nn.complete(request.dataset, request.network, request.training, self._max_training_memory)
         model = run.dataset if request.model is None else request.model
         check_name(model)
+        metadata = request.metadata or {}
+        if len(json.dumps(metadata)) > MAX_METADATA:
+            raise InvalidInput(f"expected at most {MAX_METADATA:,} bytes of metadata; keep more in a place of your own")
         digest = hashlib.sha256(json.dumps(asdict(request), sort_keys=True).encode()).hexdigest()
         progress = {"percent": 0.0, "epoch": 0, "epochs": run.training.epochs, "step": 0, "loss": None}
         with self._database.write() as tx:
@@ -58,7 +63,7 @@ class Jobs:
                 dataset=run.dataset,
                 model=model,
                 spec=to_json(run),
-                metadata=request.metadata or {},
+                metadata=metadata,
                 progress=progress,
                 key=key,
                 digest=digest,

@@ -142,20 +142,22 @@ def _parser(make: Any, key: str, summary: str, **options: Any) -> argparse.Argum
 
 def _json(text: str) -> object:
     try:
-        return json.loads(text)
+        value = json.loads(text)
+        json.dumps(value, allow_nan=False)  # Python reads NaN and 1e400, which are no JSON
+        return value
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"not JSON: {error}") from None
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     """The arguments that describe a run: a file as POST /jobs takes it, and what is to be different."""
-    parser.add_argument("dataset", nargs="?", help="mnist, heart or toy-regression")
+    parser.add_argument("dataset", nargs="?", help="name of a data set")
     parser.add_argument("--spec", type=Path, metavar="FILE", help="the run as JSON, as POST /jobs takes it")
     parser.add_argument("--model", help="name of the model (default: the data set's)")
     parser.add_argument(
         "--layers", nargs="+", metavar="LAYER", help="units of a dense layer, or an activation: 64 relu 10"
     )
-    parser.add_argument("--initializer", help="of the dense layers in --layers: he, xavier, standard_normal")
+    parser.add_argument("--initializer", help="of the dense layers in --layers")
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--seed", type=int)

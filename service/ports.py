@@ -6,11 +6,11 @@ block ends without an exception. Implementations are used from several threads a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from service.domain import AliasMove, Job, JobEvent, JobState, JSONObject, ModelVersion
+from service.domain import AliasMove, Job, JobEvent, JobState, JSONObject, ModelVersion, VersionRow
 
 Transaction = Any  # the store's own handle; nobody else looks inside
 
@@ -77,18 +77,18 @@ class JobRows(Protocol):
 class RunRows(Protocol):
     """Jobs as those who run them see them. A write with a token that is no longer the job's changes nothing."""
 
-    def oldest_queued(self, tx: Transaction) -> str | None: ...
+    def oldest_queued(self, tx: Transaction, *, excluding: Collection[str]) -> str | None: ...
 
     def claim(self, tx: Transaction, job_id: str, *, lease: float) -> Job | None:
         """Takes the job for a new run with a new token; None where it is not queued any more."""
         ...
 
-    def heartbeat(self, tx: Transaction, job: Job, *, lease: float, progress: JSONObject) -> Job | None:
-        """Extends the lease and stores progress; None where the job belongs to somebody else by now."""
+    def heartbeat(self, tx: Transaction, job: Job, *, lease: float, progress: JSONObject) -> bool:
+        """Extends the lease, stores progress; False where the run is to end: cancelled, or somebody else's by now."""
         ...
 
-    def record_epoch(self, tx: Transaction, job: Job, row: JSONObject) -> None:
-        """Writes one epoch of the history, in the place of the one that an earlier attempt wrote."""
+    def record_epochs(self, tx: Transaction, job: Job, rows: Sequence[JSONObject]) -> None:
+        """Writes epochs of the history, in the place of those that an earlier attempt wrote, and an event of each."""
         ...
 
     def finish(
@@ -119,16 +119,20 @@ class ModelRows(Protocol):
         """A version number that nobody else will get; a job gets the same one again. It is not seen until published."""
         ...
 
-    def remove(self, tx: Transaction, name: str, version: int) -> None:
-        """Takes the row of a version away whose artifact is not in the store: its number is free again."""
+    def publish(self, tx: Transaction, version: ModelVersion) -> bool:
+        """Makes a reserved version seen and moves `latest` to it where it is the newest; False where it was published
+        already, which is what happens to a run that was thought lost.
+        """
         ...
 
-    def publish(self, tx: Transaction, version: ModelVersion) -> None:
-        """Makes a reserved version seen and moves `latest` to it where it is the newest."""
+    def withdraw(self, tx: Transaction, name: str, version: int) -> None:
+        """Makes a version unseen whose artifact is gone. Its number is not given again; its aliases go, and `latest`
+        falls back to the newest that is left, with an entry in their logs.
+        """
         ...
 
-    def places(self, tx: Transaction) -> dict[tuple[str, int], str | None]:
-        """Name and number of every version that has a row, with the path of its artifact; None while it is reserved."""
+    def rows(self, tx: Transaction) -> list[VersionRow]:
+        """Every version that has a row, seen or not."""
         ...
 
     def versions(self, tx: Transaction, name: str | None = None) -> list[ModelVersion]: ...

@@ -42,8 +42,9 @@ class Registry:
     ) -> ModelVersion:
         """Stores an artifact as the next version of `name`; `within` joins the transaction that makes it seen.
 
-        A job gets one version, however often it comes. Raises `InvalidInput` for what is not an artifact, and
-        `StorageError`; whatever is raised, also by `within`, leaves the earlier versions as they were.
+        A job gets one version, however often it comes. Raises `InvalidInput` for what is not an artifact, `Conflict`
+        where the job's version was published before, and `StorageError`; whatever is raised, also by `within`, leaves
+        the earlier versions as they were. A number whose artifact could not be stored is not given again.
         """
         check_name(name)
         try:
@@ -53,48 +54,51 @@ class Registry:
         with self._database.write() as tx:
             number = self._rows.reserve(tx, name, job_id=job_id)
         version = _describe(name, number, job_id, data, metadata)
-        try:
-            self._artifacts.put(version.path, data)
-        except StorageError:
-            with self._database.write() as tx:
-                self._rows.remove(tx, name, number)
-            raise
+        self._artifacts.put(version.path, data)
         with self._database.write() as tx:
-            self._rows.publish(tx, version)
+            if not self._rows.publish(tx, version):
+                raise Conflict(f"{name}@{number} has been published already")
             if within is not None:
                 within(tx, version)
         return self.resolve(ModelReference(name, version=number))
 
     def scan(self) -> None:
-        """Takes in the versions that lie in the artifact store and have no row: those that ship, or were copied.
+        """Brings rows and store together: at start, before anything is served.
 
-        A version whose artifact is gone while another lies in its place, as after an update of what ships, is taken in
-        again.
+        A version whose artifact is gone is withdrawn, since nothing could be answered with it, and is back once the
+        artifact is. What lies in a place that no version holds, because it ships or was copied there, becomes a
+        version: of the number that its place says, or, where another artifact once had that number, of the next one,
+        for versions never change.
         """
-        with self._database.read() as tx:
-            known = self._rows.places(tx)
         present = self._artifacts.list()
+        lying = set(present)
+        with self._database.write() as tx:
+            rows = {(row.name, row.version): row for row in self._rows.rows(tx)}
+            for row in rows.values():
+                if row.published and row.path not in lying:
+                    log.warning("artifact gone", extra={"action": "version_withdrawn", "path": row.path})
+                    self._rows.withdraw(tx, row.name, row.version)
         for path in present:
             place = PLACE.fullmatch(path)
             if place is None:
                 continue
             name, number = place["name"], int(place["version"])
-            recorded = known.get((name, number), "")
-            if recorded is None or recorded in present:
-                continue
+            held = rows.get((name, number))
+            if held is not None and (held.path is None or (held.published and held.path in lying)):
+                continue  # by a version, or by a run that has not published
             try:
-                data = self._artifacts.get(path)
-                metadata = nn.loads(data).metadata
+                self._take_in(path, name, number if held is None or held.path == path else None)
             except (nn.ArtifactError, StorageError) as error:
-                log.warning("a file in the model repository is no artifact", extra={"path": path, "reason": str(error)})
-                continue
-            with self._database.write() as tx:
-                if self._rows.places(tx).get((name, number), "") == recorded:
-                    self._rows.remove(tx, name, number)
-                    self._rows.reserve(tx, name, job_id=None, version=number)
-                    self._rows.publish(tx, _describe(name, number, None, data, metadata, path))
-            known[name, number] = path
-            log.info("model version found", extra={"action": "version_found", "model": name, "version": number})
+                log.warning("no artifact", extra={"action": "no_artifact", "path": path, "reason": str(error)})
+
+    def _take_in(self, path: str, name: str, number: int | None) -> None:
+        data = self._artifacts.get(path)
+        metadata = nn.loads(data).metadata
+        with self._database.write() as tx:
+            if number is None or (name, number) not in {(row.name, row.version) for row in self._rows.rows(tx)}:
+                number = self._rows.reserve(tx, name, job_id=None, version=number)
+            self._rows.publish(tx, _describe(name, number, None, data, metadata, path))
+        log.info("model version found", extra={"action": "version_found", "model": name, "version": number})
 
     def take_from(self, shipped: ArtifactStore) -> None:
         """Copies in the versions of another store whose place is empty here."""
@@ -204,5 +208,4 @@ def _info(metadata: Metadata) -> JSONObject:
         "dataset_sha256": metadata.dataset_sha256,
         "seed": metadata.spec.training.seed,
         "library_versions": metadata.library_versions,
-        "example": metadata.example,
     }

@@ -47,8 +47,8 @@ class Settings(BaseSettings):
         2**30, description="bytes that a network and its training buffers may need; more is refused"
     )
     max_body: Positive = Field(16 * 2**20, description="bytes of a request's body; more is answered with 413")
-    max_pixels: Positive = Field(25_000_000, description="pixels of one picture, as its header declares them")
-    max_pictures: Positive = Field(64, description="pictures in one request")
+    max_samples: Positive = Field(10_000, description="rows, records or pictures in one request")
+    max_pixels: Positive = Field(25_000_000, description="pixels of all pictures in a request, as they are declared")
     max_loaded_models: Positive = Field(8, description="model versions kept in memory; the longest unused one goes")
     drain_seconds: Seconds = Field(
         0.5, description="a server that is told to stop says not-ready for so long before it stops listening"

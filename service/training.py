@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 import time
+import traceback
 from typing import BinaryIO
 
 from nn import DivergedError, Epoch, dumps, train
@@ -19,18 +20,23 @@ from nn.fitting import steps_per_epoch
 from nn.model import RunSpec
 from nn.schema import parse
 
-PROGRESS_SECONDS = 0.5
+REPORT_SECONDS = 0.25
+MAX_ROWS = 500
 NICENESS = 10
 
 
 class Reporter:
-    """Turns what `nn.train` tells into messages: an `epoch` each, and `progress` twice a second."""
+    """Turns what `nn.train` tells into messages: `epochs`, the rows of those that ended meanwhile, and `progress`.
+
+    Small networks do thousands of epochs a second; whatever their number, a few messages a second go out.
+    """
 
     def __init__(self, run: RunSpec, out: BinaryIO) -> None:
         self._run = run
         self._out = out
         self._steps_per_epoch = 1
         self._reported = 0.0
+        self._rows: list[dict[str, float]] = []
         self._last: Epoch | None = None
         self._seconds = 0.0
 
@@ -44,17 +50,22 @@ class Reporter:
     def epoch(self, epoch: Epoch) -> None:
         self._last = epoch
         self._seconds += epoch.seconds
-        self.send("epoch", row=epoch.row())
-        self._progress(epoch.epoch * self._steps_per_epoch)
+        self._rows.append(epoch.row())
+        if len(self._rows) >= MAX_ROWS or time.monotonic() - self._reported >= REPORT_SECONDS:
+            self.report(epoch.epoch * self._steps_per_epoch)
 
     def step(self, step: int) -> bool:
         """Is asked before every batch whether to stop: never, but it is the moment to tell how far the run is."""
-        if time.monotonic() - self._reported >= PROGRESS_SECONDS:
-            self._progress(step)
+        if time.monotonic() - self._reported >= REPORT_SECONDS:
+            self.report(step)
         return False
 
-    def _progress(self, step: int) -> None:
+    def report(self, step: int) -> None:
+        """Tells the epochs that have ended since the last time, and the progress."""
         self._reported = time.monotonic()
+        if self._rows:
+            self.send("epochs", rows=self._rows)
+            self._rows = []
         done = self._last
         epochs = self._run.training.epochs
         progress: dict[str, object] = {
@@ -67,8 +78,13 @@ class Reporter:
         if done is not None:
             row = done.row()
             told = {name: value for name, value in row.items() if name not in ("learning_rate", "seconds")}
-            progress |= told | {"seconds_per_epoch": round(self._seconds / done.epoch, 4)}
+            progress |= told | {"seconds_per_epoch": self._seconds / done.epoch}
         self.send("progress", progress=progress)
+
+    def finish(self) -> None:
+        """Tells the epochs that nobody has heard of yet."""
+        if self._last is not None:
+            self.report(self._last.epoch * self._steps_per_epoch)
 
 
 def main() -> None:
@@ -81,16 +97,20 @@ def main() -> None:
     reporter = Reporter(run, out)
     try:
         model, result = train(run, on_start=reporter.start, on_epoch=reporter.epoch, should_stop=reporter.step)
+        data = dumps(model)
     except DivergedError as error:
+        reporter.finish()
         reporter.send("error", code="diverged", message=str(error), epoch=error.epoch)
-        return
     except MemoryError:
         reporter.send("error", code="out_of_memory", message="the training process could not get the memory it needs")
-        return
-    data = dumps(model)
-    reporter.send("artifact", size=len(data), metrics=model.metadata.metrics, best_epoch=result.best_epoch)
-    out.write(data)
-    out.flush()
+    except Exception:
+        told = "training met an error of its own; the log of the service has the details"
+        reporter.send("error", code="internal", message=told, traceback=traceback.format_exc())
+    else:
+        reporter.finish()
+        reporter.send("artifact", size=len(data), metrics=model.metadata.metrics, best_epoch=result.best_epoch)
+        out.write(data)
+        out.flush()
 
 
 def _leave_with_parent() -> None:

@@ -5,40 +5,19 @@ from __future__ import annotations
 import logging
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 
-from starlette.types import ASGIApp
-
-from service.api.app import create_app
+from service.api.app import App, create_app
 from service.api.context import Context
-from service.artifacts import ObjectArtifactStore
 from service.dispatch.local import LocalDispatcher
-from service.errors import ConfigurationError, StorageError
 from service.inference.predictor import Predictor
 from service.jobs import Jobs
 from service.ports import Database, Dispatcher
-from service.registry import Registry
+from service.repository import open_repository
 from service.settings import Settings
-from service.store import SqlDatabase, SqlJobRows, SqlModelRows
+from service.store import SqlJobRows
 from service.worker import EXIT_SECONDS, Worker
 
 log = logging.getLogger(__name__)
-
-
-def build_registry(settings: Settings) -> tuple[SqlDatabase, ObjectArtifactStore, Registry]:
-    """The model repository alone, with what lies in the store taken in. Raises `ConfigurationError`."""
-    database = SqlDatabase(settings.database_url)
-    artifacts = ObjectArtifactStore(settings.artifacts_url)
-    registry = Registry(database, SqlModelRows(), artifacts)
-    try:
-        if settings.pretrained is not None:
-            if not Path(settings.pretrained).is_dir():
-                raise ConfigurationError("TRAINSERVE_PRETRAINED: there is no such directory")
-            registry.take_from(ObjectArtifactStore(settings.pretrained))
-        registry.scan()
-    except StorageError as error:
-        raise ConfigurationError(f"TRAINSERVE_ARTIFACTS_URL: {error.detail}") from error
-    return database, artifacts, registry
 
 
 @dataclass
@@ -46,7 +25,7 @@ class Service:
     """A whole service: the application and what runs behind it."""
 
     settings: Settings
-    app: ASGIApp
+    app: App
     closing: threading.Event
     database: Database
     dispatcher: Dispatcher
@@ -59,7 +38,7 @@ class Service:
 
 def build(settings: Settings) -> Service:
     """Puts a service together; nothing runs yet. Raises `ConfigurationError`."""
-    database, artifacts, registry = build_registry(settings)
+    database, artifacts, registry = open_repository(settings)
     rows = SqlJobRows()
     worker = Worker(
         database,
@@ -77,7 +56,12 @@ def build(settings: Settings) -> Service:
         nudge=worker.nudge,
         recover=lambda expired_only: worker.recover(expired_only=expired_only),
     )
-    predictor = Predictor(registry, default_model=settings.default_model, max_loaded=settings.max_loaded_models)
+    predictor = Predictor(
+        registry,
+        default_model=settings.default_model,
+        max_loaded=settings.max_loaded_models,
+        max_samples=settings.max_samples,
+    )
     jobs = Jobs(database, rows, dispatcher, max_training_memory=settings.max_training_memory)
     closing = threading.Event()
 

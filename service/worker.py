@@ -11,12 +11,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from typing import IO, Self
 
 from service.domain import Job, JobState, JSONObject, ModelVersion
-from service.errors import StorageError, Unavailable
+from service.errors import Conflict, StorageError, Unavailable
 from service.ports import Database, RunRows, Transaction
 from service.registry import Registry
 from service.resources import thread_limits
@@ -24,7 +24,7 @@ from service.resources import thread_limits
 log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 1.0
-STORE_SECONDS = 0.25
+RETRY_SECONDS = 0.5
 EXIT_SECONDS = 2.0
 MAX_ARTIFACT = 2**31
 
@@ -133,10 +133,10 @@ class Worker:
         self._stopping = threading.Event()
         self._children: dict[str, TrainingProcess] = {}
 
-    def next_job(self) -> str | None:
-        """The job that has waited longest."""
+    def next_job(self, excluding: Collection[str]) -> str | None:
+        """The job that has waited longest, beside those that are being taken already."""
         with self._database.read() as tx:
-            return self._rows.oldest_queued(tx)
+            return self._rows.oldest_queued(tx, excluding=excluding)
 
     def recover(self, *, expired_only: bool = True) -> None:
         """Takes back the jobs that nobody runs any more."""
@@ -177,50 +177,56 @@ class Worker:
         except Unavailable:
             raise  # the row cannot be written now: its lease will run out, and the job be taken back
         except Exception:
-            log.exception("job broke", extra={"action": "job_broke", "job": job.id})
-            self._fail(job, "internal", "the worker met an error of its own; its log has the details")
+            log.exception("run broke", extra={"action": "run_broke", "job": job.id})
+            self._retry(job, "the worker met an error of its own; its log has the details")
         finally:
             self._children.pop(job.id, None)
 
     def _follow(self, job: Job, child: TrainingProcess) -> None:
         """Stores what the child tells until it ends; publishes what it made."""
-        progress, epochs = job.progress, list[JSONObject]()
-        stored = beaten = time.monotonic()
-        for message in child.messages(every=STORE_SECONDS):
+        progress, rows = job.progress, list[JSONObject]()
+        beaten = written = time.monotonic()
+        for message in child.messages(every=HEARTBEAT_SECONDS):
             kind, moment = message["type"], time.monotonic()
             if kind == "progress":
                 progress = message["progress"]
-            elif kind == "epoch":
-                epochs.append(message["row"])
+            elif kind == "epochs":
+                rows += message["rows"]
             ends = kind in ("error", "artifact")
-            # Small networks do thousands of epochs a second: what came meanwhile is stored together.
-            if epochs and (ends or moment - stored >= STORE_SECONDS):
-                self._store(job, epochs)
-                epochs, stored = [], moment
-            if ends or kind == "nudge" or moment - beaten >= HEARTBEAT_SECONDS:
-                self._beat(job, progress)
+            if ends or kind == "nudge" or rows or moment - beaten >= HEARTBEAT_SECONDS:
                 beaten = moment
+                try:
+                    self._write(job, progress, rows)
+                except Unavailable:
+                    # A database that is away for a moment costs no run, while the lease lasts.
+                    if ends or moment - written > self._lease / 2:
+                        raise
+                else:
+                    rows, written = [], moment
             if kind == "artifact":
                 return self._publish(job, child.artifact, message)
             if kind == "error":
-                error = {name: value for name, value in message.items() if name != "type"}
-                return self._finish(job, JobState.FAILED, error=error)
-        self._store(job, epochs)
-        self._beat(job, progress)
+                return self._report(job, message)
+        self._write(job, progress, rows)
         return self._retry(job, child.exit_reason())
 
-    def _store(self, job: Job, epochs: list[JSONObject]) -> None:
-        with self._database.write() as tx:
-            for row in epochs:
-                self._rows.record_epoch(tx, job, row)
-
-    def _beat(self, job: Job, progress: JSONObject) -> None:
+    def _write(self, job: Job, progress: JSONObject, rows: list[JSONObject]) -> None:
+        """Stores epochs and progress and extends the lease. Raises `LostError` where the run is to end."""
         if self._stopping.is_set():
             raise LostError
         with self._database.write() as tx:
-            row = self._rows.heartbeat(tx, job, lease=self._lease, progress=progress)
-        if row is None or row.cancel_requested:
+            if rows:
+                self._rows.record_epochs(tx, job, rows)
+            goes_on = self._rows.heartbeat(tx, job, lease=self._lease, progress=progress)
+        if not goes_on:
             raise LostError
+
+    def _report(self, job: Job, message: JSONObject) -> None:
+        """Fails a job with the error that its training told."""
+        if "traceback" in message:
+            log.error("training broke", extra={"action": "training_broke", "job": job.id, "told": message["traceback"]})
+        error = {name: value for name, value in message.items() if name not in ("type", "traceback")}
+        self._finish(job, JobState.FAILED, error=error)
 
     def _publish(self, job: Job, data: bytes, message: JSONObject) -> None:
         def succeed(tx: Transaction, version: ModelVersion) -> None:
@@ -234,21 +240,24 @@ class Worker:
             if not self._rows.finish(tx, job, JobState.SUCCEEDED, result=result):
                 raise LostError  # and the version is not published either
 
-        version = self._registry.publish(job.model, data, job_id=job.id, within=succeed)
+        try:
+            version = self._registry.publish(job.model, data, job_id=job.id, within=succeed)
+        except Conflict:
+            raise LostError from None  # another run of the job has published meanwhile
         log.info(
             "job succeeded",
             extra={"action": "job_succeeded", "job": job.id, "model": version.name, "version": version.version},
         )
 
     def _retry(self, job: Job, reason: str) -> None:
-        if job.attempt < self._max_attempts:
-            log.warning("job runs again", extra={"action": "job_requeued", "job": job.id, "reason": reason})
-            with self._database.write() as tx:
-                requeued = self._rows.requeue(tx, job, counts=True)
-            if not requeued:
-                raise LostError
-            return
-        self._fail(job, "worker_died", f"{reason}; that was attempt {job.attempt} of {self._max_attempts}")
+        if job.attempt >= self._max_attempts:
+            return self._fail(job, "worker_died", f"{reason}; that was attempt {job.attempt} of {self._max_attempts}")
+        log.warning("job runs again", extra={"action": "job_requeued", "job": job.id, "reason": reason})
+        # What killed it, a system short of memory perhaps, is given a moment to pass; a shutdown does not wait.
+        self._stopping.wait(RETRY_SECONDS * job.attempt)
+        with self._database.write() as tx:
+            requeued = self._rows.requeue(tx, job, counts=True)
+        return None if requeued else self._give_up(job)
 
     def _give_up(self, job: Job) -> None:
         """Leaves a job that is to be cancelled, or that the shutdown interrupts, in order; else it is not ours."""
@@ -265,8 +274,7 @@ class Worker:
     def _finish(self, job: Job, state: JobState, error: JSONObject) -> None:
         with self._database.write() as tx:
             self._rows.finish(tx, job, state, error=error)
-        log.warning("job failed", extra={"action": "job_failed", "job": job.id, **error_fields(error)})
-
-
-def error_fields(error: JSONObject) -> JSONObject:
-    return {"code": error["code"], "reason": error["message"]}
+        log.warning(
+            "job failed",
+            extra={"action": "job_failed", "job": job.id, "code": error["code"], "reason": error["message"]},
+        )

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nn.features import Features
+from nn.losses import Loss
 from nn.schema import Range
 from nn.spec import NetworkSpec, TaskName, TrainingSpec
 
@@ -29,6 +30,10 @@ class Task:
             raise ValueError("a classification needs at least two labels, a regression at least one value")
         if any(isinstance(label, int) and abs(label) >= 2**53 for label in self.labels):
             raise ValueError("a label that is a number must be below 2**53, as JSON's readers have it")
+
+    def n_outputs(self, loss: Loss) -> int:
+        """How many logits a network for this task ends in."""
+        return 1 if loss.one_output else len(self.labels) or self.n_values
 
 
 @dataclass(frozen=True)

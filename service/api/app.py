@@ -15,8 +15,10 @@ from service.api.context import Context
 from service.api.metrics import Metrics
 from service.api.middleware import LimitBody, Observe
 
+App = ASGIApp
 
-def create_app(context: Context, on_shutdown: Callable[[], None]) -> ASGIApp:
+
+def create_app(context: Context, on_shutdown: Callable[[], None]) -> App:
     """The ASGI application over `context`; `on_shutdown` is called when the last request has been answered."""
     metrics = Metrics(context)
 
@@ -30,6 +32,7 @@ def create_app(context: Context, on_shutdown: Callable[[], None]) -> ASGIApp:
         summary="Trains neural networks written in NumPy and serves them.",
         version=nn.__version__,
         lifespan=lifespan,
+        redirect_slashes=False,  # the address of such a redirect would be the client's own Host header
     )
     app.state.context = context
     app.state.metrics = metrics

@@ -14,10 +14,11 @@ from starlette.concurrency import run_in_threadpool
 
 from nn.schema import parse
 from service.api import schemas
-from service.api.bodies import JSON_TYPE, read_json
+from service.api.bodies import JSON_TYPE, content_type
 from service.api.context import Context, Here
 from service.errors import InvalidInput, NotFound
 from service.jobs import JobRequest
+from service.json_input import parse_json
 
 router = APIRouter(tags=["jobs"])
 
@@ -42,9 +43,10 @@ async def submit(
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
 ) -> Any:
     """Starts a training job in the background."""
-    document = await read_json(request)
-    asked = parse(JobRequest, document)
-    job = await run_in_threadpool(here.jobs.submit, asked, idempotency_key)
+    content_type(request, JSON_TYPE)
+    data = await request.body()
+    # Reading a large document takes a while, which the event loop does not have.
+    job = await run_in_threadpool(lambda: here.jobs.submit(parse(JobRequest, parse_json(data)), key=idempotency_key))
     response.headers["Location"] = f"/jobs/{job.id}"
     return schemas.Job.of(job)
 

@@ -5,23 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-import numpy as np
 import orjson
+from anyio import to_thread
 from fastapi import APIRouter, Header, Path, Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from nn.features import PixelFeatures
 from nn.schema import Range, json_schema, parse
 from service.api import schemas
-from service.api.bodies import JSON_TYPE, content_type, read_json
+from service.api.bodies import JSON_TYPE, content_type
 from service.api.context import Here
-from service.domain import ModelReference
+from service.domain import ModelReference, ModelVersion
 from service.errors import UnsupportedFormat
+from service.inference.answer import example_picture
 from service.inference.pictures import encode_png
+from service.json_input import parse_json
 
 router = APIRouter(tags=["models"])
 
 NPZ_TYPE = "application/octet-stream"
-UPLOAD_TYPES = (NPZ_TYPE, "application/zip", "application/x-npz")
 Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
 
 
@@ -73,8 +75,9 @@ def artifact(name: str, version: Number, here: Here, if_none_match: Annotated[st
 )
 async def upload(name: str, request: Request, response: Response, here: Here) -> Any:
     """Publishes an `.npz` that trainserve wrote as the next version."""
-    content_type(request, *UPLOAD_TYPES)
-    version = await run_in_threadpool(here.registry.publish, name, await request.body())
+    # Whatever type is declared: the bytes themselves are judged.
+    data = await request.body()
+    version = await to_thread.run_sync(here.registry.publish, name, data, limiter=here.heavy)
     response.headers["Location"] = f"/models/{name}/versions/{version.version}"
     return schemas.ModelVersion.of(version)
 
@@ -86,8 +89,13 @@ async def upload(name: str, request: Request, response: Response, here: Here) ->
 )
 async def set_alias(name: str, alias: str, request: Request, here: Here) -> Any:
     """Points an alias at a version; answers the version."""
-    target = parse(AliasTarget, await read_json(request))
-    return schemas.ModelVersion.of(await run_in_threadpool(here.registry.set_alias, name, alias, target.version))
+    content_type(request, JSON_TYPE)
+    data = await request.body()
+
+    def move() -> ModelVersion:
+        return here.registry.set_alias(name, alias, parse(AliasTarget, parse_json(data)).version)
+
+    return schemas.ModelVersion.of(await run_in_threadpool(move))
 
 
 @router.delete("/models/{name}/aliases/{alias}", status_code=204)
@@ -111,11 +119,10 @@ def alias_history(name: str, alias: str, here: Here) -> Any:
 )
 def example(name: str, request: Request, here: Here) -> Response:
     """A body that `/predict` accepts for this model: JSON, or with `Accept: image/png` a picture."""
-    found = here.registry.resolve(ModelReference.parse(name))
+    metadata = here.predictor.model(here.registry.resolve(ModelReference.parse(name))).metadata
     accept = request.headers.get("accept", "*/*")
     if "image/png" in accept and JSON_TYPE not in accept:
-        shape = found.info["inputs"].get("shape")
-        if shape is None:
-            raise UnsupportedFormat(f"the example of {found.name} is JSON: its inputs are not pictures")
-        return Response(encode_png(np.array(found.info["example"]["inputs"][0]).reshape(shape)), media_type="image/png")
-    return Response(orjson.dumps(found.info["example"]), media_type=JSON_TYPE)
+        if not isinstance(metadata.features, PixelFeatures):
+            raise UnsupportedFormat(f"the example of {name[:80]} is JSON: its inputs are not pictures")
+        return Response(encode_png(example_picture(metadata)), media_type="image/png")
+    return Response(orjson.dumps(metadata.example), media_type=JSON_TYPE)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 import orjson
+from anyio import to_thread
 from fastapi import APIRouter, Query, Request, Response
-from starlette.concurrency import run_in_threadpool
 
 from service.api import schemas
 from service.api.bodies import read_prediction
@@ -34,5 +34,9 @@ async def predict(
 ) -> Response:
     """One answer a picture, row or record; each names what the model took it for, or its value."""
     body = await read_prediction(request, here.settings)
-    answer = await run_in_threadpool(here.predictor.predict, model, body, explain=explain)
-    return Response(orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
+
+    def answer() -> bytes:
+        told = here.predictor.predict(model, body, explain=explain)
+        return orjson.dumps(told, option=orjson.OPT_SERIALIZE_NUMPY)
+
+    return Response(await to_thread.run_sync(answer, limiter=here.heavy), media_type="application/json")

@@ -31,16 +31,12 @@ class Kind:
     title: str
 
 
-class MalformedJSON(errors.InvalidInput):
-    """The body is not JSON at all."""
-
-
 # The nearest class of the error's own line of ancestors counts.
 KINDS: dict[type[Exception], Kind] = {
     ShapeError: Kind(422, "shape-mismatch", "The input has the wrong shape"),
     InputError: Kind(422, "invalid-input", "The input cannot be used"),
     SpecError: Kind(422, "invalid-spec", "The network or its training cannot be carried out"),
-    MalformedJSON: Kind(400, "malformed-json", "The body is not JSON"),
+    errors.MalformedInput: Kind(400, "malformed-json", "The body is not JSON"),
     errors.InvalidInput: Kind(422, "invalid-input", "The input cannot be used"),
     errors.UnsupportedFormat: Kind(415, "unsupported-media-type", "The format of the body is not read here"),
     errors.TooLarge: Kind(413, "too-large", "The body is too large"),

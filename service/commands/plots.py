@@ -18,6 +18,13 @@ except ImportError:
     raise ServiceError("--plot needs matplotlib, which is not installed: pip install 'trainserve[plot]'") from None
 
 
+def check(path: Path) -> None:
+    """Raises `ServiceError` where a picture of this name could not be written."""
+    known = Figure().canvas.get_supported_filetypes()
+    if path.suffix.lstrip(".") not in known:
+        raise ServiceError(f"a plot cannot be written to {path}: expected a name that ends in .{', .'.join(known)}")
+
+
 def draw(model: Model, result: FitResult, path: Path) -> None:
     """Writes the picture; its format follows from the file's name."""
     features = model.metadata.features
@@ -38,7 +45,4 @@ def draw(model: Model, result: FitResult, path: Path) -> None:
         fit.plot(x[:, 0], model.predict(x)[:, 0], color="C3", label="prediction")
         fit.set(xlabel="x", ylabel="y")
         fit.legend()
-    try:
-        figure.savefig(path, dpi=120)
-    except ValueError as error:
-        raise ServiceError(f"the plot cannot be written to {path}: {error}") from None
+    figure.savefig(path, dpi=120)

@@ -7,7 +7,6 @@ import json
 from typing import Any
 
 from nn import datasets
-from nn.schema import to_json
 from service.errors import InvalidInput
 
 
@@ -34,8 +33,7 @@ def asked(options: argparse.Namespace) -> dict[str, Any]:
     given = {name: getattr(options, name) for name in ("learning_rate", "momentum", "nesterov")}
     changed = {name: value for name, value in given.items() if value is not None}
     if changed:
-        usual = to_json(datasets.get(body["dataset"]).training.optimizer)
-        training["optimizer"] = {**(training.get("optimizer") or usual), **changed}
+        training["optimizer"] = {**(training.get("optimizer") or {}), **changed}
     if training:
         body["training"] = training
     return body

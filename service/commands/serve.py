@@ -10,7 +10,7 @@ from service.settings import Settings, load
 
 
 def serve(options: argparse.Namespace, settings: Settings) -> int:
-    # The other commands need neither the web framework nor the database's engine.
+    # The other commands do without the web framework.
     from service import logs, wiring
     from service.api.middleware import request_id
     from service.server import Server

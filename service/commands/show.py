@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,18 +11,23 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-out = Console(highlight=False, soft_wrap=True)
+# What is shown is text of other people's making: brackets and colons in it are neither markup nor emoji. Whoever reads
+# from a pipe has no width.
+out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False, width=None if sys.stdout.isatty() else 10_000)
 notes = Console(stderr=True, highlight=False)
 
 
 def as_json(value: object) -> None:
-    out.print(json.dumps(value, indent=2), markup=False)
+    out.print(json.dumps(value, indent=2))
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    cells = [["-" if cell is None else str(cell) for cell in row] for row in rows]
     shown = Table(*columns, box=None, pad_edge=False, header_style="bold")
-    for row in rows:
-        shown.add_row(*("-" if cell is None else str(cell) for cell in row))
+    # An id that is cut on a narrow terminal is of no use.
+    shown.columns[0].min_width = max((len(row[0]) for row in cells), default=0)
+    for row in cells:
+        shown.add_row(*row)
     out.print(shown)
 
 

@@ -23,8 +23,14 @@ def train(options: argparse.Namespace, settings: Settings) -> int:
     described = nn.complete(request.dataset, request.network, request.training, settings.max_training_memory)
     name = described.dataset if request.model is None else request.model
     check_name(name)
+    # Before the training, which is lost where its result cannot be kept.
+    for path in (options.output, options.plot):
+        if path and not path.parent.is_dir():
+            raise InvalidInput(f"there is no directory {path.parent}")
     if options.plot:
-        from service.commands import plots  # before the training, so that a missing library costs no time
+        from service.commands import plots
+
+        plots.check(options.plot)
     model, result = _fit(described, quiet=bool(options.json))
     data = nn.dumps(model)
     told: dict[str, Any] = {
@@ -79,9 +85,9 @@ def _fit(described: nn.RunSpec, *, quiet: bool) -> tuple[nn.Model, nn.FitResult]
 
 
 def _publish(settings: Settings, name: str, data: bytes) -> dict[str, Any]:
-    from service import wiring
+    from service.repository import open_repository
 
-    database, _, registry = wiring.build_registry(settings)
+    database, _, registry = open_repository(settings)
     try:
         version = registry.publish(name, data)
     finally:
@@ -94,9 +100,9 @@ def _artifact(model: str, settings: Settings) -> bytes:
         if not Path(model).is_file():
             raise InvalidInput(f"there is no file {model}")
         return Path(model).read_bytes()
-    from service import wiring
+    from service.repository import open_repository
 
-    database, _, registry = wiring.build_registry(settings)
+    database, _, registry = open_repository(settings)
     try:
         return registry.artifact(registry.resolve(ModelReference.parse(model)))
     finally:

@@ -6,7 +6,7 @@ import fcntl
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import IO
 
@@ -16,6 +16,7 @@ from service.ports import Transaction
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
+RECONCILE_SECONDS = 5.0
 
 
 class LocalDispatcher:
@@ -31,7 +32,7 @@ class LocalDispatcher:
         lock: Path,
         slots: int,
         *,
-        next_job: Callable[[], str | None],
+        next_job: Callable[[Collection[str]], str | None],
         nudge: Callable[[str], None],
         recover: Callable[[bool], None],
     ) -> None:
@@ -42,7 +43,8 @@ class LocalDispatcher:
         self._recover = recover
         self._lock: IO[str] | None = None
         self._woken = threading.Condition()
-        self._closed = False
+        self._looking = threading.Lock()
+        self._closed = threading.Event()
         self._taken: set[str] = set()
         self._threads: list[threading.Thread] = []
 
@@ -75,7 +77,7 @@ class LocalDispatcher:
 
     def close(self, grace: float) -> None:
         with self._woken:
-            self._closed = True
+            self._closed.set()
             self._woken.notify_all()
         deadline = time.monotonic() + grace
         for thread in self._threads:
@@ -84,7 +86,7 @@ class LocalDispatcher:
             self._lock.close()
 
     def _work(self, run: Callable[[str], None]) -> None:
-        while not self._closed:
+        while not self._closed.is_set():
             job_id = None
             try:
                 job_id = self._take()
@@ -100,23 +102,23 @@ class LocalDispatcher:
             self._pause()
 
     def _take(self) -> str | None:
-        # One slot looks at a time, and what it takes the next one does not: claims seldom collide.
-        with self._woken:
-            job_id = self._next_job()
-            if job_id is None or job_id in self._taken:
-                return None
-            self._taken.add(job_id)
+        # One slot looks at a time, and what it takes the next one does not: claims do not collide.
+        with self._looking:
+            job_id = self._next_job(frozenset(self._taken))
+            if job_id is not None:
+                self._taken.add(job_id)
             return job_id
 
     def _keep(self) -> None:
-        while not self._closed:
-            self._pause()
+        while not self._closed.wait(RECONCILE_SECONDS):
             try:
                 self._recover(True)
             except ServiceError as error:
                 log.error("jobs cannot be reconciled now", extra={"action": "reconcile", "reason": error.detail})
+            except Exception:
+                log.exception("reconciler broke", extra={"action": "reconciler_broke"})
 
     def _pause(self) -> None:
         with self._woken:
-            if not self._closed:
+            if not self._closed.is_set():
                 self._woken.wait(POLL_SECONDS)

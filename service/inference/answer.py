@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nn.features import PixelFeatures, Raw
-from nn.model import Model
+from nn.model import Metadata, Model
 from service.domain import JSONObject
 from service.inference.pictures import as_base64
 
@@ -29,6 +29,14 @@ def predictions(model: Model, outputs: NDArray[Any]) -> list[JSONObject]:
         {"label": labels[index], "probability": row[index], "probabilities": row}
         for index, row in zip(chosen.tolist(), outputs, strict=True)
     ]
+
+
+def example_picture(metadata: Metadata) -> NDArray[Any]:
+    """The first picture of a model's example, `(height, width)`."""
+    features = metadata.features
+    assert isinstance(features, PixelFeatures)
+    first: NDArray[Any] = features.read_array(np.array(metadata.example["inputs"], np.float64))[0]
+    return first.reshape(features.height, features.width)
 
 
 def explanations(model: Model, raw: Raw) -> list[JSONObject]:

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from concurrent.futures import Future
 
 from nn.model import Model
 from service.domain import JSONObject, ModelReference, ModelVersion
+from service.errors import InvalidInput
 from service.inference.answer import explanations, predictions
 from service.inference.decode import Body
 from service.registry import Registry
+
+MAX_ANSWER = 2_000_000  # numbers in one answer
 
 
 class Predictor:
     """Keeps the versions used last in memory. Safe from several threads at once: a loaded model is only read."""
 
-    def __init__(self, registry: Registry, *, default_model: str, max_loaded: int) -> None:
+    def __init__(self, registry: Registry, *, default_model: str, max_loaded: int, max_samples: int) -> None:
         self.default_model = default_model
         self._registry = registry
         self._max_loaded = max_loaded
-        self._loaded: OrderedDict[str, Model] = OrderedDict()
+        self._max_samples = max_samples
+        self._models: OrderedDict[str, Future[Model]] = OrderedDict()
         self._lock = threading.Lock()
 
     def predict(self, name: str | None, body: Body, *, explain: bool = False) -> JSONObject:
@@ -30,7 +35,11 @@ class Predictor:
         named = (given for given in (name, body.model, self.default_model) if given is not None)
         version = self._registry.resolve(ModelReference.parse(next(named)))
         model = self.model(version)
-        raw = body.read(model.metadata.features)
+        raw = body.read(model.metadata.features, self._max_samples)
+        if len(raw) * model.n_outputs > MAX_ANSWER:
+            raise InvalidInput(
+                f"{len(raw)} samples with {model.n_outputs} outputs each make too large an answer: send fewer samples"
+            )
         answers = predictions(model, model.predict(raw))
         if explain:
             for answer, saw in zip(answers, explanations(model, raw), strict=True):
@@ -38,22 +47,30 @@ class Predictor:
         return {"model": version.name, "version": version.version, "predictions": answers}
 
     def model(self, version: ModelVersion) -> Model:
-        """A version, loaded. Raises `StorageError`."""
+        """A version, loaded; whoever comes while it is being loaded waits for that one. Raises `StorageError`."""
         with self._lock:
-            model = self._loaded.get(version.sha256)
-            if model is None:
-                model = self._registry.load(version)
-                while len(self._loaded) >= self._max_loaded:
-                    self._loaded.popitem(last=False)
-                self._loaded[version.sha256] = model
+            future = self._models.get(version.sha256)
+            if future is not None:
+                self._models.move_to_end(version.sha256)
             else:
-                self._loaded.move_to_end(version.sha256)
-            return model
+                loading = self._models[version.sha256] = Future()
+                if len(self._models) > self._max_loaded:
+                    self._models.popitem(last=False)
+        if future is not None:
+            return future.result()
+        try:
+            loading.set_result(self._registry.load(version))
+        except BaseException as error:
+            with self._lock:
+                self._models.pop(version.sha256, None)
+            loading.set_exception(error)
+            raise
+        return loading.result()
 
     @property
     def loaded(self) -> int:
         """How many versions are in memory."""
-        return len(self._loaded)
+        return len(self._models)
 
     def check(self) -> None:
         """Loads the default model. Raises `NotFound` or `StorageError` with what is missing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, literal, select, update
@@ -97,11 +98,14 @@ class SqlJobRows:
             return ended
         row = tx.execute(
             update(job)
-            .where(job.c.id == job_id, job.c.state == JobState.RUNNING)
-            .values(cancel_requested=True)
+            .where(job.c.id == job_id, job.c.state == JobState.RUNNING, ~job.c.cancel_requested)
+            .values(cancel_requested=True, updated_at=now())
             .returning(*COLUMNS)
         ).one_or_none()
-        return None if row is None else _job(row)
+        if row is not None:
+            self._log_status(tx, _job(row))
+        known = self.get(tx, job_id)
+        return known if known is not None and known.state is JobState.RUNNING else None
 
     def delete(self, tx: Connection, job_id: str) -> bool:
         gone = tx.execute(delete(job).where(job.c.id == job_id, job.c.state.in_(FINAL)))
@@ -130,9 +134,12 @@ class SqlJobRows:
 
     # For those who run them
 
-    def oldest_queued(self, tx: Connection) -> str | None:
+    def oldest_queued(self, tx: Connection, *, excluding: Collection[str]) -> str | None:
         query = select(job.c.id).where(job.c.state == JobState.QUEUED).order_by(job.c.sequence).limit(1)
-        return tx.scalar(query)
+        if excluding:
+            query = query.where(job.c.id.not_in(excluding))
+        found: str | None = tx.scalar(query)
+        return found
 
     def claim(self, tx: Connection, job_id: str, *, lease: float) -> Job | None:
         claimed = self._change(
@@ -149,21 +156,31 @@ class SqlJobRows:
             tx.execute(delete(job_epoch).where(job_epoch.c.job_id == job_id))
         return claimed
 
-    def heartbeat(self, tx: Connection, claimed: Job, *, lease: float, progress: JSONObject) -> Job | None:
-        row = tx.execute(
+    def heartbeat(self, tx: Connection, claimed: Job, *, lease: float, progress: JSONObject) -> bool:
+        cancel_requested = tx.scalar(
             update(job)
             .where(_owned(claimed))
             .values(lease_until=now() + lease, progress=progress, updated_at=now())
-            .returning(*COLUMNS)
-        ).one_or_none()
-        return None if row is None else _job(row)
+            .returning(job.c.cancel_requested)
+        )
+        return cancel_requested is False
 
-    def record_epoch(self, tx: Connection, claimed: Job, row: JSONObject) -> None:
-        if not tx.scalar(select(literal(1)).where(_owned(claimed)).select_from(job)):
+    def record_epochs(self, tx: Connection, claimed: Job, rows: Sequence[JSONObject]) -> None:
+        last = self._number(tx, _owned(claimed), len(rows))
+        if last is None:
             return
-        tx.execute(delete(job_epoch).where(job_epoch.c.job_id == claimed.id, job_epoch.c.epoch == row["epoch"]))
-        tx.execute(insert(job_epoch).values(job_id=claimed.id, epoch=row["epoch"], metrics=row))
-        self._log(tx, claimed.id, "epoch", row)
+        numbers = [row["epoch"] for row in rows]
+        tx.execute(
+            delete(job_epoch).where(
+                job_epoch.c.job_id == claimed.id, job_epoch.c.epoch.between(min(numbers), max(numbers))
+            )
+        )
+        tx.execute(insert(job_epoch), [{"job_id": claimed.id, "epoch": row["epoch"], "metrics": row} for row in rows])
+        first, created_at = last - len(rows) + 1, tx.scalar(select(now()))
+        common = {"job_id": claimed.id, "type": "epoch", "created_at": created_at}
+        tx.execute(
+            insert(job_event), [{**common, "number": first + index, "data": row} for index, row in enumerate(rows)]
+        )
 
     def finish(
         self,
@@ -223,15 +240,19 @@ class SqlJobRows:
         return changed
 
     def _log_status(self, tx: Connection, changed: Job) -> None:
-        data: JSONObject = {"status": changed.state.value, "attempt": changed.attempt}
+        data: JSONObject = {"status": changed.status, "attempt": changed.attempt}
         data |= {name: value for name in ("error", "result") if (value := getattr(changed, name)) is not None}
-        self._log(tx, changed.id, "status", data)
-
-    def _log(self, tx: Connection, job_id: str, kind: str, data: JSONObject) -> None:
-        number = tx.scalar(
-            update(job).where(job.c.id == job_id).values(event_count=job.c.event_count + 1).returning(job.c.event_count)
+        number = self._number(tx, job.c.id == changed.id, 1)
+        tx.execute(
+            insert(job_event).values(job_id=changed.id, number=number, type="status", created_at=now(), data=data)
         )
-        tx.execute(insert(job_event).values(job_id=job_id, number=number, type=kind, created_at=now(), data=data))
+
+    def _number(self, tx: Connection, where: ColumnElement[bool], count: int) -> int | None:
+        """The last of so many new event numbers of a job; None where `where` tells no job."""
+        last: int | None = tx.scalar(
+            update(job).where(where).values(event_count=job.c.event_count + count).returning(job.c.event_count)
+        )
+        return last
 
 
 def _owned(claimed: Job) -> ColumnElement[bool]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, select, update
 
-from service.domain import LATEST, AliasMove, ModelVersion
+from service.domain import LATEST, AliasMove, ModelVersion, VersionRow
 from service.store.tables import alias_move, model_alias, model_version, now
 
 
@@ -26,28 +26,40 @@ class SqlModelRows:
         tx.execute(insert(model_version).values(name=name, version=version, job_id=job_id))
         return version
 
-    def remove(self, tx: Connection, name: str, version: int) -> None:
-        tx.execute(delete(model_version).where(model_version.c.name == name, model_version.c.version == version))
-
-    def publish(self, tx: Connection, version: ModelVersion) -> None:
-        tx.execute(
+    def publish(self, tx: Connection, version: ModelVersion) -> bool:
+        published = tx.execute(
             update(model_version)
-            .where(
-                model_version.c.name == version.name,
-                model_version.c.version == version.version,
-                model_version.c.published_at.is_(None),
-            )
+            .where(_at(version.name, version.version), model_version.c.published_at.is_(None))
             .values(path=version.path, sha256=version.sha256, size=version.size, info=version.info, published_at=now())
         )
-        newest = select(func.max(model_version.c.version)).where(
-            model_version.c.name == version.name, model_version.c.published_at.is_not(None)
-        )
-        if tx.scalar(newest) == version.version:
+        if published.rowcount and self._newest(tx, version.name) == version.version:
             self.set_alias(tx, version.name, LATEST, version.version)
+        return bool(published.rowcount)
 
-    def places(self, tx: Connection) -> dict[tuple[str, int], str | None]:
-        rows = tx.execute(select(model_version.c.name, model_version.c.version, model_version.c.path))
-        return {(row.name, row.version): row.path for row in rows}
+    def withdraw(self, tx: Connection, name: str, version: int) -> None:
+        tx.execute(update(model_version).where(_at(name, version)).values(published_at=None))
+        pointing = select(model_alias.c.alias).where(model_alias.c.name == name, model_alias.c.version == version)
+        for alias in tx.scalars(pointing).all():
+            self.set_alias(tx, name, alias, self._newest(tx, name) if alias == LATEST else None)
+
+    def rows(self, tx: Connection) -> list[VersionRow]:
+        taken = tx.execute(
+            select(
+                model_version.c.name,
+                model_version.c.version,
+                model_version.c.path,
+                model_version.c.published_at.is_not(None).label("published"),
+            )
+        )
+        return [VersionRow(**row._mapping) for row in taken]
+
+    def _newest(self, tx: Connection, name: str) -> int | None:
+        newest: int | None = tx.scalar(
+            select(func.max(model_version.c.version)).where(
+                model_version.c.name == name, model_version.c.published_at.is_not(None)
+            )
+        )
+        return newest
 
     def versions(self, tx: Connection, name: str | None = None) -> list[ModelVersion]:
         query = (
@@ -97,6 +109,10 @@ class SqlModelRows:
             .order_by(alias_move.c.sequence.desc())
         )
         return [AliasMove(**row._mapping) for row in tx.execute(query)]
+
+
+def _at(name: str, version: int) -> ColumnElement[bool]:
+    return and_(model_version.c.name == name, model_version.c.version == version)
 
 
 def _version(row: Row[Any], aliases: list[str]) -> ModelVersion:

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from nn import DivergedError, Epoch, Samples, fit
 from nn.activations import Array
 from nn.features import PixelFeatures
-from nn.fitting import EVALUATION_BLOCK, evaluate, steps_per_epoch, training_memory
+from nn.fitting import evaluate, steps_per_epoch, training_memory
 from nn.losses import LOSSES
+from nn.network import EVALUATION_BLOCK
 from nn.spec import DTypeName, EarlyStoppingSpec, LossName, TrainingSpec
 from tests.nn.support import DTYPES, network, samples, training
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nn import Model, complete, train
-from nn.fitting import EVALUATION_BLOCK
+from nn.network import EVALUATION_BLOCK
 from nn.spec import DTypeName
 from tests.nn.support import DTYPES
 

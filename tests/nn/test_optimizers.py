@@ -18,7 +18,6 @@ TWO_STEPS = {
     "momentum": (SGDSpec(learning_rate=0.1, momentum=0.5), [1 - 0.1, 1 - 0.1 - 0.25]),
     # g + 0.5 v = 1.5, then 2 + 0.5 · 2.5 = 3.25
     "nesterov": (SGDSpec(learning_rate=0.1, momentum=0.5, nesterov=True), [1 - 0.15, 1 - 0.15 - 0.325]),
-    "nesterov without momentum": (SGDSpec(learning_rate=0.1, nesterov=True), [1 - 0.1, 1 - 0.1 - 0.2]),
 }
 CONVERGING = {
     "plain": SGDSpec(learning_rate=0.02),

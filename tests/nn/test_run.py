@@ -71,8 +71,12 @@ class TestComplete:
     def test_fields_of_the_training_replace_the_data_set_s_one_by_one(self) -> None:
         defaults = complete("heart").training
         chosen = complete("heart", None, {"epochs": 3, "optimizer": {"learning_rate": 0.5}}).training
-        assert chosen == replace(defaults, epochs=3, optimizer=SGDSpec(learning_rate=0.5))
-        assert chosen.optimizer.momentum == 0 != defaults.optimizer.momentum  # an optimizer is one field
+        assert chosen == replace(defaults, epochs=3, optimizer=replace(defaults.optimizer, learning_rate=0.5))
+
+    def test_an_optimizer_with_a_type_is_described_anew(self) -> None:
+        chosen = complete("heart", None, {"optimizer": {"type": "sgd", "learning_rate": 0.5}}).training
+        assert chosen.optimizer == SGDSpec(learning_rate=0.5)
+        assert complete("heart").training.optimizer.momentum != 0
 
     def test_the_network_replaces_the_data_set_s_as_a_whole(self) -> None:
         assert len(complete("mnist", stack(10)).network.layers) == 1

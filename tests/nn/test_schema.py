@@ -200,7 +200,7 @@ def test_json_schema_says_what_parse_accepts() -> None:
         "maxItems": 3,
         "items": None,
     }
-    assert schema["properties"]["shapes"]["items"]["anyOf"][0] == circle
+    assert schema["properties"]["shapes"]["items"]["anyOf"][0] == circle | {"required": ["type", "radius"]}
     assert schema["properties"]["frame"] == {"anyOf": [circle, {"type": "null"}], "default": None}
     assert schema["properties"]["filled"] == {"type": "boolean", "default": False}
     assert schema["properties"]["labels"] == {
