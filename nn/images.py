@@ -20,7 +20,9 @@ BOX = 20
 CENTRE = 14
 FAINT = 0.1  # of the brightest ink: below this it is paper, shadow or compression, and does not stretch the box
 LEAST_CONTRAST = 12  # grey levels of 255; less than that is an even surface
-BAND = 2**18  # pixels that are worked on at once: a photograph in float64 is many times as large as in bytes
+SIGHT = 160  # pixels a side that are enough to find a digit and its ground
+NEAR = 0.4  # of the picture's side: a digit smaller than that is looked at again from near by
+FITS = 4  # rounds in which the surface of the ground settles
 SAMPLE = 100_000  # pixels that tell the usual colour of a picture
 
 Bytes = NDArray[np.uint8]
@@ -37,15 +39,13 @@ def to_mnist(picture: Bytes) -> Bytes:
     """
     if is_mnist(picture):
         return (picture if picture.ndim == 2 else picture[:, :, 0]).copy()
-    ink = _ink(picture)
-    peak = float(ink.max())
-    if peak < LEAST_CONTRAST:
-        raise InputError.at(
-            "#", "expected a picture of a digit that stands out from its ground; got one of an even colour"
-        )
-    ink[ink < FAINT * peak] = 0
-    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
-    digit = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    opaque = _without_frame(_laid(picture if picture.ndim == 3 else picture[:, :, np.newaxis]))
+    ink, box = _read(_reduced(opaque))
+    # A small digit on a large sheet is looked at again from near by.
+    near = _enlarged(box, ink.shape, opaque.shape)
+    if max(part.stop - part.start for part in box) < NEAR * max(ink.shape) and max(opaque.shape) > max(ink.shape):
+        ink, box = _read(_reduced(opaque[near]))
+    digit = ink[box]
     scale = BOX / max(digit.shape)
     height, width = (max(1, round(side * scale)) for side in digit.shape)
     small = resize(digit, height, width)
@@ -70,9 +70,10 @@ def is_mnist(picture: Bytes) -> bool:
     return BOX - 3 <= max(sides) <= BOX and all(abs(place - CENTRE) <= 0.6 for place in centre)
 
 
-def resize(picture: Grey, height: int, width: int) -> Grey:
+def resize(picture: NDArray[Number], height: int, width: int) -> Grey:
     """`picture` at another size, each pixel the mean of what it covers, weighted by a triangle (no aliasing)."""
-    return _weights(picture.shape[0], height) @ picture @ _weights(picture.shape[1], width).T
+    resized: Grey = _weights(picture.shape[0], height) @ picture @ _weights(picture.shape[1], width).T
+    return resized
 
 
 def _weights(n_from: int, n_to: int) -> Grey:
@@ -85,44 +86,137 @@ def _weights(n_from: int, n_to: int) -> Grey:
     return scaled
 
 
-def _ink(picture: Bytes) -> Grey:
-    """How much of each pixel is not ground: its distance from the ground's colour, `(height, width)`, 0 to 255.
-
-    Polarity and colour need no further thought: ink is whatever the border is not.
-    """
-    if picture.ndim == 2:
-        picture = picture[:, :, np.newaxis]
-    behind = _behind(picture) if picture.shape[2] == 4 else None
-    ground = np.median(_colour(_border(picture), behind), axis=0)
-    ink = np.empty(picture.shape[:2])
-    height = max(1, BAND // picture.shape[1])
-    for top in range(0, len(picture), height):
-        difference = _colour(picture[top : top + height], behind) - ground
-        ink[top : top + height] = np.sqrt(np.mean(np.square(difference), axis=2))
-    return ink
-
-
-def _colour(pixels: Bytes, behind: Grey | None) -> Grey:
-    """The pixels' colour, `(…, 1)` or `(…, 3)`; that of RGBA laid on the colour behind it."""
-    if behind is None:
-        return pixels.astype(np.float64)
-    alpha = pixels[..., 3:] / 255
-    laid: Grey = pixels[..., :3] * alpha + behind * (1 - alpha)
-    return laid
-
-
-def _behind(picture: Bytes) -> Grey:
-    """The colour, `(3,)`, from which an RGBA picture's strokes stand out when it is laid on it."""
+def _laid(picture: Bytes) -> Bytes:
+    """`picture`, `(height, width, channels)`, without transparency: RGBA is laid on a colour it stands out from."""
+    if picture.shape[2] != 4:
+        return picture
     alpha = picture[:, :, 3]
     opaque = picture[alpha > min(127, alpha.max() // 2), :3]
     if not len(opaque):
-        return np.zeros(3)
+        return np.zeros((*alpha.shape, 1), np.uint8)
     # Strokes of one colour are drawn by their transparency: any ground far from that colour will do. Where the opaque
     # part has a contrast of its own, it is a sheet with a digit on it, and the sheet goes on.
     opaque = opaque[:: 1 + len(opaque) // SAMPLE]
     usual = np.median(opaque, axis=0)
     is_sheet = np.mean(np.abs(opaque - usual).max(axis=1) > 64) > 0.02
-    return usual if is_sheet else np.where(usual > 127, 0.0, 255.0)
+    behind = usual if is_sheet else np.where(usual > 127, 0.0, 255.0)
+    laid = np.empty((*alpha.shape, 3), np.uint8)
+    for channel in range(3):
+        # behind + (colour - behind) · alpha, a channel at a time for the sake of memory.
+        mixed = picture[:, :, channel].astype(np.float32)
+        mixed -= behind[channel]
+        mixed *= alpha
+        mixed /= 255
+        mixed += behind[channel]
+        laid[:, :, channel] = np.rint(mixed)
+    return laid
+
+
+def _reduced(picture: Bytes) -> Grey:
+    """`picture`, `(height, width, channels)`, at most `SIGHT` pixels a side: what is averaged away is mostly noise."""
+    scale = min(1.0, SIGHT / max(picture.shape[:2]))
+    height, width = (max(1, round(side * scale)) for side in picture.shape[:2])
+    channels = [resize(picture[:, :, channel], height, width) for channel in range(picture.shape[2])]
+    return np.stack(channels, axis=2)
+
+
+def _without_frame(picture: Bytes) -> Bytes:
+    """What lies within a thin frame of another colour, if there is one, such as the edge of a scan."""
+    colour = _reduced(picture)
+    usual = np.median(colour, axis=(0, 1))
+
+    def distance(depth: int) -> float:
+        ring = _border(colour[depth : len(colour) - depth, depth : colour.shape[1] - depth])
+        return float(np.abs(np.median(ring, axis=0) - usual).max())
+
+    deepest = min(colour.shape[:2]) // 10
+    if deepest and distance(0) > 64:
+        inside = next((depth for depth in range(1, deepest + 1) if distance(depth) < 32), None)
+        if inside is not None:
+            margin = -(-inside * max(picture.shape) // max(colour.shape))
+            return picture[margin:-margin, margin:-margin]
+    return picture
+
+
+def _read(colour: Grey) -> tuple[Grey, tuple[slice, slice]]:
+    """How much ink each pixel has, `(height, width)`, and the box of the digit.
+
+    Ink is distance from the ground's colour, so that polarity and colour need no further thought. Raises `InputError`
+    where nothing stands out.
+    """
+    difference = colour - _ground(colour)
+    ink: Grey = np.sqrt(np.mean(np.square(difference), axis=2))
+    # Most of a picture is ground: what is usual there is noise, and so is three times that.
+    ink = np.maximum(ink - min(3 * float(np.median(ink)), 0.25 * float(ink.max())), 0)
+    peak = float(ink.max())
+    if peak < LEAST_CONTRAST:
+        raise InputError.at(
+            "#", "expected a picture of a digit that stands out from its ground; got one of an even colour"
+        )
+    ink[ink < FAINT * peak] = 0
+    # A speck must not stretch the box; where the strokes themselves are no wider than specks, there is no telling.
+    firm = _median_3x3(ink) > 2 * FAINT * peak
+    if firm.sum() < 9:
+        firm = ink > 0
+    rows, columns = (np.flatnonzero(firm.any(axis=axis)) for axis in (1, 0))
+    top, bottom = int(rows[0]), int(rows[-1]) + 1
+    left, right = int(columns[0]), int(columns[-1]) + 1
+    vertical = _with_faint_ends(top, bottom, np.asarray(ink[:, left:right].any(axis=1)))
+    horizontal = _with_faint_ends(left, right, np.asarray(ink[vertical].any(axis=0)))
+    return ink, (vertical, horizontal)
+
+
+def _with_faint_ends(start: int, stop: int, has_ink: NDArray[np.bool_]) -> slice:
+    """The run from `start` to `stop` with the ink that it ends in on either side, a stroke's soft edge, and no more."""
+    furthest = max(3, (stop - start) // 8)
+    first = next(
+        (at for at in range(start, max(0, start - furthest), -1) if not has_ink[at - 1]), max(0, start - furthest)
+    )
+    end = min(len(has_ink), stop + furthest)
+    last = next((at for at in range(stop, end) if not has_ink[at]), end)
+    return slice(first, last)
+
+
+def _ground(colour: Grey) -> Grey:
+    """The ground's colour at every pixel: a surface of the second degree, since light falls off over a photograph.
+
+    It is fitted to the border, then to whatever lies near it, which are least squares without the strokes.
+    """
+    height, width, channels = colour.shape
+    y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
+    terms = np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], axis=2).reshape(-1, 6)
+    flat = colour.reshape(-1, channels)
+    usual = np.median(_border(colour), axis=0)
+    surface: Grey = np.broadcast_to(usual, flat.shape)
+    reach = 48.0
+    for _ in range(FITS):
+        off = np.abs(flat - surface).max(axis=1)
+        near = off < reach
+        if near.sum() < 64:
+            break
+        factors, *_ = np.linalg.lstsq(terms[near], flat[near], rcond=None)
+        surface = terms @ factors
+        reach = max(8.0, 4 * float(np.median(np.abs(flat - surface).max(axis=1)[near])))
+    fitted: Grey = surface.reshape(colour.shape)
+    return fitted
+
+
+def _median_3x3(picture: Grey) -> Grey:
+    padded = np.pad(picture, 1)
+    height, width = picture.shape
+    shifted = [padded[dy : dy + height, dx : dx + width] for dy in range(3) for dx in range(3)]
+    middle: Grey = np.median(shifted, axis=0)
+    return middle
+
+
+def _enlarged(box: tuple[slice, slice], seen: tuple[int, ...], whole: tuple[int, ...]) -> tuple[slice, slice]:
+    """The box with half its size around it, in the pixels of the whole picture."""
+    scale = max(whole[:2]) / max(seen)
+    margin = max(part.stop - part.start for part in box) / 2
+    rows, columns = (
+        slice(max(0, int((part.start - margin) * scale)), int((part.stop + margin) * scale) + 1) for part in box
+    )
+    return rows, columns
 
 
 def _border(picture: NDArray[Number]) -> NDArray[Number]:

@@ -98,7 +98,9 @@ def json_schema(kind: object) -> dict[str, JSON]:
     if base is Any:
         return {}
     if origin in (Union, types.UnionType):
-        choices = [{"type": "null"} if choice is type(None) else json_schema(choice) for choice in get_args(base)]
+        choices: list[dict[str, JSON]] = [
+            {"type": "null"} if choice is type(None) else json_schema(choice) for choice in get_args(base)
+        ]
         described = [choice for choice in choices if "properties" in choice]
         if len(described) > 1:
             # Among several it is the type that tells what the other fields are.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -199,6 +200,50 @@ def test_an_even_colour_is_refused(shape: tuple[int, ...], level: int) -> None:
 def test_compression_s_noise_alone_is_refused(rng: np.random.Generator) -> None:
     with pytest.raises(InputError, match="even colour"):
         to_mnist(rng.integers(120, 130, (40, 40), np.uint8))
+
+
+def photographed(pictures: Bytes, rng: np.random.Generator) -> dict[str, list[Bytes]]:
+    """Digits on paper under what happens to photographs and scans, by name."""
+    papers = [
+        painted(np.pad(enlarged(digit, 3), 30), (60,) * 3, (230,) * 3)[:, :, 0].astype(float) for digit in pictures
+    ]
+    side = np.linspace(-1, 1, len(papers[0]))
+    fallen_off = 50 * (side[:, np.newaxis] ** 2 + side**2) / 2
+
+    def framed(paper: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.pad(paper[3:-3, 3:-3], 3, constant_values=40)
+
+    def specked(paper: NDArray[np.float64]) -> NDArray[np.float64]:
+        rows, columns = rng.integers(0, len(paper), (2, 12))
+        marked = paper.copy()
+        marked[rows, columns] = 60
+        return marked
+
+    effects: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
+        "sensor noise": lambda paper: paper + rng.normal(0, 8, paper.shape),
+        "light from one side": lambda paper: paper - 25 * side,
+        "light that falls off": lambda paper: paper - fallen_off,
+        "a thin frame": framed,
+        "specks": specked,
+        "little contrast": lambda paper: 150 + paper / 8,
+    }
+    return {
+        name: [np.clip(np.rint(effect(paper)), 0, 255).astype(np.uint8) for paper in papers]
+        for name, effect in effects.items()
+    }
+
+
+@pytest.mark.parametrize(
+    "effect",
+    ["sensor noise", "light from one side", "light that falls off", "a thin frame", "specks", "little contrast"],
+)
+def test_what_happens_to_photographs_and_scans(effect: str, digits: Bytes, rng: np.random.Generator) -> None:
+    pictures = photographed(digits[:60], rng)[effect]
+    off = [
+        np.abs(to_mnist(picture).astype(float) - digit).mean() for picture, digit in zip(pictures, digits, strict=False)
+    ]
+    # One that is misread, with a box or a ground of its own, differs by 30 and more.
+    assert np.mean(np.array(off) < 15) > 0.9
 
 
 class TestResize:
