@@ -119,6 +119,10 @@ class ModelRows(Protocol):
         """A version number that nobody else will get; a job gets the same one again. It is not seen until published."""
         ...
 
+    def release(self, tx: Transaction, name: str, *, version: int | None, job_id: str | None) -> None:
+        """Gives a number back that was reserved and not published: that of a job, or one reserved without a job."""
+        ...
+
     def publish(self, tx: Transaction, version: ModelVersion) -> bool:
         """Makes a reserved version seen and moves `latest` to it where it is the newest; False where it was published
         already, which is what happens to a run that was thought lost.

@@ -44,7 +44,7 @@ class Registry:
 
         A job gets one version, however often it comes. Raises `InvalidInput` for what is not an artifact, `Conflict`
         where the job's version was published before, and `StorageError`; whatever is raised, also by `within`, leaves
-        the earlier versions as they were. A number whose artifact could not be stored is not given again.
+        the earlier versions as they were. A job that gives up must `release` its number.
         """
         check_name(name)
         try:
@@ -54,13 +54,23 @@ class Registry:
         with self._database.write() as tx:
             number = self._rows.reserve(tx, name, job_id=job_id)
         version = _describe(name, number, job_id, data, metadata)
-        self._artifacts.put(version.path, data)
+        try:
+            self._artifacts.put(version.path, data)
+        except StorageError:
+            if job_id is None:
+                with self._database.write() as tx:
+                    self._rows.release(tx, name, version=number, job_id=None)
+            raise
         with self._database.write() as tx:
             if not self._rows.publish(tx, version):
                 raise Conflict(f"{name}@{number} has been published already")
             if within is not None:
                 within(tx, version)
         return self.resolve(ModelReference(name, version=number))
+
+    def release(self, tx: Transaction, name: str, job_id: str) -> None:
+        """Gives back the number that a job has reserved, if it has and did not publish."""
+        self._rows.release(tx, name, version=None, job_id=job_id)
 
     def scan(self) -> None:
         """Brings rows and store together: at start, before anything is served.
@@ -78,9 +88,11 @@ class Registry:
                 if row.published and row.path not in lying:
                     log.warning("artifact gone", extra={"action": "version_withdrawn", "path": row.path})
                     self._rows.withdraw(tx, row.name, row.version)
+        # One may lie in the place of another number: see above.
+        known = {row.path for row in rows.values() if row.published}
         for path in present:
             place = PLACE.fullmatch(path)
-            if place is None:
+            if place is None or path in known:
                 continue
             name, number = place["name"], int(place["version"])
             held = rows.get((name, number))

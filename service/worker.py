@@ -273,7 +273,8 @@ class Worker:
 
     def _finish(self, job: Job, state: JobState, error: JSONObject) -> None:
         with self._database.write() as tx:
-            self._rows.finish(tx, job, state, error=error)
+            if self._rows.finish(tx, job, state, error=error):
+                self._registry.release(tx, job.model, job.id)  # nobody else runs the job who might still publish
         log.warning(
             "job failed",
             extra={"action": "job_failed", "job": job.id, "code": error["code"], "reason": error["message"]},

@@ -26,6 +26,12 @@ class SqlModelRows:
         tx.execute(insert(model_version).values(name=name, version=version, job_id=job_id))
         return version
 
+    def release(self, tx: Connection, name: str, *, version: int | None, job_id: str | None) -> None:
+        own = model_version.c.version == version if job_id is None else model_version.c.job_id == job_id
+        tx.execute(
+            delete(model_version).where(model_version.c.name == name, own, model_version.c.published_at.is_(None))
+        )
+
     def publish(self, tx: Connection, version: ModelVersion) -> bool:
         published = tx.execute(
             update(model_version)
