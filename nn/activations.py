@@ -18,31 +18,33 @@ Array = NDArray[np.floating[Any]]
 class Activation:
     """One activation function.
 
-    `forward(x, out)` writes `f(x)` into `out`; `backward(dy, y, out)` writes `dL/dx` into `out`, given `dy = dL/dy`
-    and `y = f(x)`: every function here has a derivative that its own output tells, so that `x` need not be kept.
-    All arrays are `(n_samples, n_features)` and of one dtype; `out` may be `x`, or `dy`, itself.
+    `forward(x, out)` writes `f(x)` into `out`; `backward(dy, y, out, scratch)` writes `dL/dx` into `out`, given
+    `dy = dL/dy` and `y = f(x)`: every function here has a derivative that its own output tells, so that `x` need not be
+    kept. All arrays are `(n_samples, n_features)` and of one dtype; `out` may be `x`, or `dy`, itself; what is in
+    `scratch` afterwards is of no meaning.
     """
 
     forward: Callable[[Array, Array], object]
-    backward: Callable[[Array, Array, Array], object]
+    backward: Callable[[Array, Array, Array, Array], object]
 
 
 def relu(x: Array, out: Array) -> None:
     np.maximum(x, 0, out=out)
 
 
-def relu_backward(dy: Array, y: Array, out: Array) -> None:
-    np.multiply(dy, y > 0, out=out)
+def relu_backward(dy: Array, y: Array, out: Array, scratch: Array) -> None:
+    np.greater(y, 0, out=scratch)
+    np.multiply(dy, scratch, out=out)
 
 
 def tanh(x: Array, out: Array) -> None:
     np.tanh(x, out=out)
 
 
-def tanh_backward(dy: Array, y: Array, out: Array) -> None:
-    slope = np.multiply(y, y)
-    np.subtract(1, slope, out=slope)
-    np.multiply(dy, slope, out=out)
+def tanh_backward(dy: Array, y: Array, out: Array, scratch: Array) -> None:
+    np.multiply(y, y, out=scratch)
+    np.subtract(1, scratch, out=scratch)
+    np.multiply(dy, scratch, out=out)
 
 
 def sigmoid(x: Array, out: Array) -> None:
@@ -53,10 +55,10 @@ def sigmoid(x: Array, out: Array) -> None:
     out *= 0.5
 
 
-def sigmoid_backward(dy: Array, y: Array, out: Array) -> None:
-    slope = np.subtract(1, y)
-    slope *= y
-    np.multiply(dy, slope, out=out)
+def sigmoid_backward(dy: Array, y: Array, out: Array, scratch: Array) -> None:
+    np.subtract(1, y, out=scratch)
+    scratch *= y
+    np.multiply(dy, scratch, out=out)
 
 
 def softmax(x: Array, out: Array) -> None:
@@ -66,9 +68,10 @@ def softmax(x: Array, out: Array) -> None:
     out /= np.add.reduce(out, axis=1, keepdims=True)
 
 
-def softmax_backward(dy: Array, y: Array, out: Array) -> None:
+def softmax_backward(dy: Array, y: Array, out: Array, scratch: Array) -> None:
     # The Jacobian of a row is diag(y) - y yᵀ.
-    along = np.add.reduce(dy * y, axis=1, keepdims=True)
+    np.multiply(dy, y, out=scratch)
+    along = np.add.reduce(scratch, axis=1, keepdims=True)
     np.subtract(dy, along, out=out)
     out *= y
 
@@ -78,7 +81,7 @@ def identity(x: Array, out: Array) -> None:
         np.copyto(out, x)
 
 
-def identity_backward(dy: Array, y: Array, out: Array) -> None:
+def identity_backward(dy: Array, y: Array, out: Array, scratch: Array) -> None:
     if out is not dy:
         np.copyto(out, dy)
 

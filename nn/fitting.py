@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -43,9 +43,15 @@ class Samples:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def fetch(self, rows: NDArray[np.intp], out: Array) -> None:
-        """Writes the samples with these row numbers, encoded, into `out`."""
-        self.encoder.encode(self.inputs[rows], out)
+    def buffer(self, n_samples: int) -> NDArray[Any]:
+        """Room for the raw values of so many samples, for `fetch`."""
+        return np.empty((n_samples, *self.inputs.shape[1:]), self.inputs.dtype)
+
+    def fetch(self, rows: NDArray[np.intp], raw: NDArray[Any], out: Array) -> None:
+        """Writes the samples with these row numbers into `raw`, and encoded into `out`."""
+        # "clip" since NumPy, where it is to raise for a row that is not there, takes a copy of its own first.
+        np.take(self.inputs, rows, axis=0, out=raw, mode="clip")
+        self.encoder.encode(raw, out)
 
 
 @dataclass(frozen=True)
@@ -91,13 +97,14 @@ class _Plateau:
 
     patience: int
     min_delta: float
+    best_vector: Array
     best_loss: float = math.inf
     best_epoch: int = 0
-    best_vector: Array = field(default_factory=lambda: np.empty(0))
 
     def reached(self, epoch: int, loss: float, vector: Array) -> bool:
         if loss < self.best_loss - self.min_delta:
-            self.best_loss, self.best_epoch, self.best_vector = loss, epoch, vector.copy()
+            self.best_loss, self.best_epoch = loss, epoch
+            np.copyto(self.best_vector, vector)
         return epoch - self.best_epoch >= self.patience
 
 
@@ -127,11 +134,12 @@ def fit(
     gradients = np.zeros_like(network.vector)
     batch_size = min(training.batch_size, len(samples))
     tapes = {size: network.tape(size, gradients) for size in {batch_size, len(samples) % batch_size} - {0}}
+    raw = {size: samples.buffer(size) for size in tapes}
     dlogits = {size: np.empty((size, *network.output_shape), network.dtype) for size in tapes}
     seen = np.empty((len(samples), *network.output_shape), network.dtype)
     plateau = None
     if training.early_stopping is not None:
-        plateau = _Plateau(**asdict(training.early_stopping))
+        plateau = _Plateau(**asdict(training.early_stopping), best_vector=np.empty_like(network.vector))
     epochs: list[Epoch] = []
     step, stopped = 0, False
     # What overflows is found in the loss; NumPy's warnings would only say it twice.
@@ -147,7 +155,7 @@ def fit(
                 rows = order[start : start + batch_size]
                 size = len(rows)
                 tape = tapes[size]
-                samples.fetch(rows, tape.x)
+                samples.fetch(rows, raw[size], tape.x)
                 logits = tape.forward()
                 # The loss itself is needed once an epoch: the logits are kept for it, a step only needs its gradient.
                 seen[start : start + size] = logits
@@ -175,12 +183,13 @@ def fit(
 def evaluate(network: Network, samples: Samples, training: TrainingSpec) -> dict[str, float]:
     """The loss and the metrics of `network` on `samples`, by name."""
     logits = np.empty((len(samples), *network.output_shape), network.dtype)
-    x = np.empty((min(network.block_size, len(samples)), *network.input_shape), network.dtype)
+    raw = samples.buffer(min(network.block_size, len(samples)))
+    x = np.empty((len(raw), *network.input_shape), network.dtype)
     # As in `fit`: what overflows shows in the numbers that are returned.
     with np.errstate(all="ignore"):
         for start in range(0, len(samples), network.block_size):
             rows = samples.rows[start : start + network.block_size]
-            samples.fetch(rows, x[: len(rows)])
+            samples.fetch(rows, raw[: len(rows)], x[: len(rows)])
             logits[start : start + len(rows)] = network.logits(x[: len(rows)])
         return metrics.evaluate(training.loss, logits, samples.targets[samples.rows])
 
@@ -195,7 +204,7 @@ def training_memory(spec: NetworkSpec, input_shape: Shape, training: TrainingSpe
     n_parameters = sum(math.prod(shape) for shape in parameter_shapes(built).values())
     widths = [math.prod(input_shape), *(math.prod(layer.output_shape) for layer in built)]
     batch = min(training.batch_size, n_samples)
-    buffers = (2 * batch + block_size(built, input_shape)) * sum(widths)
+    buffers = (3 * batch + block_size(built, input_shape)) * sum(widths)
     numbers = 5 * n_parameters + buffers + 6 * n_samples * widths[-1]
     return numbers * np.dtype(spec.dtype).itemsize
 

@@ -28,6 +28,7 @@ class Workspace:
     y: Array
     x: Array | None = None
     dx: Array | None = None
+    scratch: Array | None = None
     gradients: Mapping[str, Array] = field(default_factory=dict)
 
 
@@ -119,13 +120,25 @@ class Elementwise(Layer):
         super().__init__(input_shape, input_shape)
         self.function = ACTIVATIONS[spec.type]
 
+    def workspace(
+        self,
+        n_samples: int,
+        dtype: DTypeLike,
+        gradients: Mapping[str, Array] | None = None,
+        input_gradient: bool = False,
+    ) -> Workspace:
+        space = super().workspace(n_samples, dtype, gradients, input_gradient)
+        if input_gradient:
+            space.scratch = np.empty_like(space.y)
+        return space
+
     def forward(self, x: Array, space: Workspace) -> Array:
         self.function.forward(x, space.y)
         return space.y
 
     def backward(self, dy: Array, space: Workspace) -> Array | None:
-        if space.dx is not None:
-            self.function.backward(dy, space.y, space.dx)
+        if space.dx is not None and space.scratch is not None:
+            self.function.backward(dy, space.y, space.dx, space.scratch)
         return space.dx
 
 

@@ -167,11 +167,12 @@ def _load_npy(data: bytes) -> NDArray[Any]:
         raise InvalidInput(f"expected an array of real numbers; got one of {dtype}")
     remaining = len(data) - stream.tell()
     # A side that is larger than the file is not multiplied out: it may have thousands of digits.
-    if any(side > remaining for side in shape) or math.prod(shape) * dtype.itemsize != remaining:
+    if (0 not in shape and any(side > remaining for side in shape)) or math.prod(shape) * dtype.itemsize != remaining:
         raise InvalidInput(f"the .npy header promises {dtype} of the shape {shown(shape)}; {remaining} bytes came")
     array: NDArray[Any] = np.frombuffer(data, dtype, offset=stream.tell())
     try:
         array = array.reshape(shape, order="F" if fortran_order else "C")
-    except (ValueError, TypeError):  # negative sides, true for 1, more axes than NumPy has: the product may still fit
+    # Negative sides, true for 1, more axes than NumPy has, a side beyond its integers beside one of 0: the product fits.
+    except (ValueError, TypeError, OverflowError):
         raise InvalidInput(f"the .npy header tells a shape that no array has: {shown(shape)}") from None
     return array.astype(dtype.newbyteorder("="), copy=False)
