@@ -172,7 +172,7 @@ def _load_npy(data: bytes) -> NDArray[Any]:
     array: NDArray[Any] = np.frombuffer(data, dtype, offset=stream.tell())
     try:
         array = array.reshape(shape, order="F" if fortran_order else "C")
-    # Negative sides, true for 1, more axes than NumPy has, a side beyond its integers beside one of 0: the product fits.
+    # Negative sides, true for 1, more axes than NumPy has, 10³⁰ beside 0: their product may still fit.
     except (ValueError, TypeError, OverflowError):
         raise InvalidInput(f"the .npy header tells a shape that no array has: {shown(shape)}") from None
     return array.astype(dtype.newbyteorder("="), copy=False)

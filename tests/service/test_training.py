@@ -1,0 +1,92 @@
+"""The training process as its parent sees it: JSON lines, an artifact, and an end when nobody listens any more."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import nn
+from nn.schema import to_json
+
+Child = Callable[[object], subprocess.Popen[bytes]]
+
+
+@pytest.fixture
+def child() -> Iterator[Child]:
+    """Starts a training process with what stands on the first line of its input."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(spec: object) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "service.training"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        started.append(process)
+        assert process.stdin
+        process.stdin.write(json.dumps(spec).encode() + b"\n")
+        process.stdin.flush()
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        with process:  # closes its pipes
+            process.wait()
+
+
+def described(dataset: str = "toy-regression", **training: Any) -> Any:
+    return to_json(nn.complete(dataset, training=training))
+
+
+def messages(process: subprocess.Popen[bytes]) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """What it tells, each with the bytes that follow."""
+    assert process.stdout
+    for line in process.stdout:
+        message = json.loads(line)
+        yield message, process.stdout.read(message.get("size", 0))
+
+
+def test_a_run_from_its_first_epoch_to_its_artifact(child: Child) -> None:
+    process = child(described(epochs=3))
+    told = list(messages(process))
+    rows = [row for message, _ in told if message["type"] == "epochs" for row in message["rows"]]
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    progress = [message["progress"] for message, _ in told if message["type"] == "progress"]
+    percents = [state["percent"] for state in progress]
+    assert percents == sorted(percents)
+    assert percents[-1] == 100
+    assert progress[-1] | {"loss": rows[-1]["loss"], "epoch": 3, "epochs": 3} == progress[-1]
+    last, artifact = told[-1]
+    assert (last["type"], last["size"], last["best_epoch"]) == ("artifact", len(artifact), 3)
+    assert last["metrics"] == nn.loads(artifact).metadata.metrics
+    assert process.wait(10) == 0
+
+
+def test_a_run_that_diverges_tells_its_epoch(child: Child) -> None:
+    process = child(described(epochs=3, optimizer={"type": "sgd", "learning_rate": 1000}))
+    ((message, _),) = [told for told in messages(process) if told[0]["type"] != "progress"]
+    assert (message["type"], message["code"], message["epoch"]) == ("error", "diverged", 1)
+    assert process.wait(10) == 0
+
+
+def test_it_leaves_when_its_parent_does(child: Child) -> None:
+    process = child(described("mnist", epochs=10_000))
+    assert next(messages(process))[0]["type"] == "progress"
+    assert process.stdin
+    process.stdin.close()
+    assert process.wait(5) == 1
+
+
+def test_a_description_that_cannot_be_read_is_an_end_without_a_message(child: Child) -> None:
+    process = child({"dataset": "heart"})
+    assert list(messages(process)) == []
+    assert process.wait(10) != 0
+    assert process.stderr
+    assert b"SpecError" in process.stderr.read()
