@@ -24,7 +24,7 @@ serve: $(VENV)/.runtime
 	$(BIN)/trainserve serve
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(TESTS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -273,7 +273,6 @@ class TestServe:
         [
             ("TRAINSERVE_SLOTS", "0", "TRAINSERVE_SLOTS"),
             ("TRAINSERVE_DATABASE_URL", "nonsense", "not a database URL"),
-            ("TRAINSERVE_ARTIFACTS_URL", "s3://bucket", "'s3'"),
         ],
     )
     def test_a_setting_that_cannot_be_is_said_in_one_line(

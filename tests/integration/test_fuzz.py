@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.integration.support import ask, get
 
 bounded = settings(
-    max_examples=80, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+    max_examples=50, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
 )
 scalars: st.SearchStrategy[Any] = (
     st.none()
