@@ -59,10 +59,8 @@ class Model:
         """Probabilities or values, `(n_samples, n_outputs)`, for raw samples as `metadata.features` reads them."""
         answers = np.empty((len(raw), *self.network.output_shape), self.network.dtype)
         x = np.empty((min(len(raw), self.network.block_size), *self.network.input_shape), self.network.dtype)
-        # Finite inputs may still overflow in a network: the answer says so, not a warning.
-        with np.errstate(all="ignore"):
-            for start in range(0, len(raw), self.network.block_size):
-                block = raw[start : start + self.network.block_size]
-                self.metadata.features.encode(block, x[: len(block)])
-                answers[start : start + len(block)] = self.network.predict(x[: len(block)])
+        for start in range(0, len(raw), self.network.block_size):
+            block = raw[start : start + self.network.block_size]
+            self.metadata.features.encode(block, x[: len(block)])
+            answers[start : start + len(block)] = self.network.predict(x[: len(block)])
         return answers

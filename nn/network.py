@@ -88,16 +88,19 @@ class Network:
         """What goes into the output function, `(n_samples, n_outputs)`, for `x` `(n_samples, *input_shape)`."""
         if x.shape[1:] != self.input_shape:
             raise ShapeError.at("#", f"expected samples of shape {self.input_shape}; got {x.shape[1:]}")
-        x = x.astype(self.dtype, copy=False)
-        for layer in self.layers:
-            x = layer.forward(x, layer.workspace(len(x), self.dtype))
+        # What is not finite, or overflows on the way, is told by what comes out; NumPy's warnings depend on the BLAS.
+        with np.errstate(all="ignore"):
+            x = x.astype(self.dtype, copy=False)
+            for layer in self.layers:
+                x = layer.forward(x, layer.workspace(len(x), self.dtype))
         return x
 
     def predict(self, x: Array) -> Array:
         """The answers: probabilities or values, `(n_samples, n_outputs)`. Touches no state of the network."""
         logits = self.logits(x)
         answers = np.empty_like(logits)
-        ACTIVATIONS[self.output].forward(logits, answers)
+        with np.errstate(all="ignore"):
+            ACTIVATIONS[self.output].forward(logits, answers)
         return answers
 
     def _views(self, vector: Array) -> dict[str, Array]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from service.errors import InvalidInput
+from service.errors import InvalidInput, NotFound
 
 JSONObject = dict[str, Any]
 
@@ -122,7 +122,7 @@ class VersionRow:
     name: str
     version: int
     path: str | None
-    published: bool
+    visible: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +149,9 @@ class ModelReference:
         if not at:
             return cls(name)
         if pick.isascii() and pick.isdigit():
-            return cls(name, version=min(int(pick[:12]), 2**31 - 1))
+            if len(pick) > 9:
+                raise NotFound(f"there is no {text[:80]}")
+            return cls(name, version=int(pick))
         check_alias(pick)
         return cls(name, alias=pick)
 

@@ -129,9 +129,10 @@ class ModelRows(Protocol):
         """
         ...
 
-    def withdraw(self, tx: Transaction, name: str, version: int) -> None:
-        """Makes a version unseen whose artifact is gone. Its number is not given again; its aliases go, and `latest`
-        falls back to the newest that is left, with an entry in their logs.
+    def withdraw(self, tx: Transaction, name: str, version: int, *, withdrawn: bool) -> None:
+        """Makes a published version unseen, because its artifact is gone, or seen again.
+
+        Its number and its aliases stay its own, but for `latest`, which is the newest that is seen.
         """
         ...
 

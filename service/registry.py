@@ -10,7 +10,17 @@ from collections.abc import Callable
 import nn
 from nn.model import Metadata, Model
 from nn.schema import to_json
-from service.domain import LATEST, NAME, AliasMove, JSONObject, ModelReference, ModelVersion, check_alias, check_name
+from service.domain import (
+    LATEST,
+    NAME,
+    AliasMove,
+    JSONObject,
+    ModelReference,
+    ModelVersion,
+    VersionRow,
+    check_alias,
+    check_name,
+)
 from service.errors import Conflict, InvalidInput, NotFound, StorageError
 from service.ports import ArtifactStore, Database, ModelRows, Transaction
 
@@ -85,21 +95,23 @@ class Registry:
         with self._database.write() as tx:
             rows = {(row.name, row.version): row for row in self._rows.rows(tx)}
             for row in rows.values():
-                if row.published and row.path not in lying:
+                if row.visible and row.path not in lying:
                     log.warning("artifact gone", extra={"action": "version_withdrawn", "path": row.path})
-                    self._rows.withdraw(tx, row.name, row.version)
-        # One may lie in the place of another number: see above.
-        known = {row.path for row in rows.values() if row.published}
+                    self._rows.withdraw(tx, row.name, row.version, withdrawn=True)
+        by_path = {row.path: row for row in rows.values()}
         for path in present:
             place = PLACE.fullmatch(path)
-            if place is None or path in known:
+            own = by_path.get(path)
+            if own is not None and not own.visible:
+                self._restore(own)
+            if place is None or own is not None:
                 continue
             name, number = place["name"], int(place["version"])
             held = rows.get((name, number))
-            if held is not None and (held.path is None or (held.published and held.path in lying)):
+            if held is not None and (held.path is None or (held.visible and held.path in lying)):
                 continue  # by a version, or by a run that has not published
             try:
-                self._take_in(path, name, number if held is None or held.path == path else None)
+                self._take_in(path, name, number if held is None else None)
             except (nn.ArtifactError, StorageError) as error:
                 log.warning("no artifact", extra={"action": "no_artifact", "path": path, "reason": str(error)})
 
@@ -107,10 +119,14 @@ class Registry:
         data = self._artifacts.get(path)
         metadata = nn.loads(data).metadata
         with self._database.write() as tx:
-            if number is None or (name, number) not in {(row.name, row.version) for row in self._rows.rows(tx)}:
-                number = self._rows.reserve(tx, name, job_id=None, version=number)
+            number = self._rows.reserve(tx, name, job_id=None, version=number)
             self._rows.publish(tx, _describe(name, number, None, data, metadata, path))
         log.info("model version found", extra={"action": "version_found", "model": name, "version": number})
+
+    def _restore(self, row: VersionRow) -> None:
+        with self._database.write() as tx:
+            self._rows.withdraw(tx, row.name, row.version, withdrawn=False)
+        log.info("artifact back", extra={"action": "version_restored", "model": row.name, "version": row.version})
 
     def take_from(self, shipped: ArtifactStore) -> None:
         """Copies in the versions of another store whose place is empty here."""

@@ -19,21 +19,25 @@ Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
 
-    host: str = Field("127.0.0.1", description="address that `serve` listens on")
+    host: str = Field("127.0.0.1", min_length=1, description="address that `serve` listens on")
     port: int = Field(8000, ge=0, le=65535, description="port that `serve` listens on; 0 takes a free one")
-    server: str = Field(
-        "http://127.0.0.1:8000", description="the running server that `jobs`, `models` and `predict` talk to"
+    server: str | None = Field(
+        None, description="the running server that `jobs`, `models` and `predict` talk to; that on this port unless set"
     )
     database_url: str = Field(
         "sqlite:///state/trainserve.db", description="where jobs and versions are recorded, as an SQLAlchemy URL"
     )
     artifacts_url: str = Field(
-        "models", description="where artifacts are kept: a directory, `file:///…`, or `memory://` to forget them"
+        "models",
+        min_length=1,
+        description="where artifacts are kept: a directory, `file:///…`, or `memory://` to forget them",
     )
     pretrained: str | None = Field(
         None, description="a directory of model versions that are taken into the store at start where it lacks them"
     )
-    default_model: str = Field("mnist", description="the model that `/predict` asks when the request names none")
+    default_model: str = Field(
+        "mnist", min_length=1, description="the model that `/predict` asks when the request names none"
+    )
     slots: Positive = Field(
         default_factory=lambda: max(1, resources.cores() - 1),
         description="jobs that run at once; one core less than there are, at least 1, unless set",
@@ -42,7 +46,9 @@ class Settings(BaseSettings):
     # other busy process, since BLAS threads wait for each other by spinning. One is steady.
     training_threads: Positive = Field(1, description="BLAS threads of a training process")
     max_attempts: Positive = Field(3, description="runs of a job whose process dies, before it fails")
-    lease_seconds: float = Field(30, gt=2, description="a running job is taken back after so long without a heartbeat")
+    lease_seconds: float = Field(
+        30, gt=2, allow_inf_nan=False, description="a running job is taken back after so long without a heartbeat"
+    )
     max_training_memory: Positive = Field(
         2**30, description="bytes that a network and its training buffers may need; more is refused"
     )
@@ -60,6 +66,11 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="the least level that is logged"
     )
+
+    @property
+    def server_url(self) -> str:
+        """The server that the command line talks to."""
+        return self.server or f"http://127.0.0.1:{self.port}"
 
 
 def load(**given: Any) -> Settings:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from service.api.app import App, create_app
 from service.api.context import Context
 from service.dispatch.local import LocalDispatcher
+from service.domain import ModelReference
+from service.errors import ConfigurationError, ServiceError
 from service.inference.predictor import Predictor
 from service.jobs import Jobs
 from service.ports import Database, Dispatcher
@@ -38,6 +40,10 @@ class Service:
 
 def build(settings: Settings) -> Service:
     """Puts a service together; nothing runs yet. Raises `ConfigurationError`."""
+    try:
+        ModelReference.parse(settings.default_model)
+    except ServiceError as error:
+        raise ConfigurationError(f"TRAINSERVE_DEFAULT_MODEL: {error.detail}") from None
     database, artifacts, registry = open_repository(settings)
     rows = SqlJobRows()
     worker = Worker(

@@ -91,7 +91,7 @@ def _known(request: Request, error: Exception) -> Response:
         if len(problems) > 1:
             detail += f" (and {len(problems) - 1} more)"
     if kind.status >= 500:
-        log.error("request failed", extra={"action": "request_failed", "reason": detail}, exc_info=error)
+        log.warning("request failed", extra={"action": "request_failed", "path": request.url.path, "reason": detail})
     headers = {"Retry-After": "1"} if kind.status == 503 else None
     listed = [{"pointer": problem.pointer, "detail": problem.detail} for problem in problems]
     return answer(request, kind, detail, listed, headers)

@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
     except (NNError, ServiceError, ProblemError, TimeoutError) as error:
         return _complain(str(error), 1)
     except httpx.TransportError as error:
-        server = options.server or settings.load().server
+        server = options.server or settings.load().server_url
         return _complain(f"no server answers at {server} ({error}); start one with: trainserve serve", 1)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever read has seen enough; exit without a second complaint

@@ -15,7 +15,9 @@ from service.errors import ServiceError
 try:
     from matplotlib.figure import Figure
 except ImportError:
-    raise ServiceError("--plot needs matplotlib, which is not installed: pip install 'trainserve[plot]'") from None
+    raise ServiceError(
+        "--plot needs matplotlib beside trainserve; in a checkout: .venv/bin/pip install matplotlib"
+    ) from None
 
 
 def check(path: Path) -> None:

@@ -18,7 +18,7 @@ JSON = dict[str, Any]
 
 
 def _client(options: argparse.Namespace, settings: Settings) -> Client:
-    return Client(options.server or settings.server)
+    return Client(options.server or settings.server_url)
 
 
 def predict(options: argparse.Namespace, settings: Settings) -> int:
@@ -132,7 +132,11 @@ def _wait(client: Client, job_id: str, options: argparse.Namespace) -> int:
             told = job["status"] if loss is None else f"loss {loss:.4f}"
             bar.update(task, completed=job["progress"]["percent"], told=told)
 
-        job = client.wait(job_id, on_progress=look)
+        try:
+            job = client.wait(job_id, on_progress=look)
+        except KeyboardInterrupt:
+            show.notes.print(f"job {job_id} goes on; trainserve jobs wait {job_id}, or cancel {job_id}")
+            raise
     _answer(options, job, lambda: _show_job(job))
     return 0 if job["status"] == "succeeded" else 1
 

@@ -25,8 +25,8 @@ def train(options: argparse.Namespace, settings: Settings) -> int:
     check_name(name)
     # Before the training, which is lost where its result cannot be kept.
     for path in (options.output, options.plot):
-        if path and not path.parent.is_dir():
-            raise InvalidInput(f"there is no directory {path.parent}")
+        if path and (not path.parent.is_dir() or path.is_dir()):
+            raise InvalidInput(f"{path} cannot be written: expected the name of a file in a directory that is there")
     if options.plot:
         from service.commands import plots
 

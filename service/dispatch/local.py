@@ -64,7 +64,8 @@ class LocalDispatcher:
         except OSError:
             self._lock.close()
             raise ConfigurationError(
-                "another trainserve runs the jobs of this database; stop it, or set TRAINSERVE_DATABASE_URL"
+                "another trainserve runs the jobs of this database; stop it, or set TRAINSERVE_DATABASE_URL and "
+                "TRAINSERVE_ARTIFACTS_URL to places of its own"
             ) from None
         self._recover(False)
         for slot in range(self._slots):

@@ -87,7 +87,9 @@ class PictureBody:
 
     def read(self, features: Features, max_samples: int) -> Raw:
         if not isinstance(features, PixelFeatures) or (features.height, features.width) != (SIDE, SIDE):
-            raise InvalidInput(f"this model takes {features.describe()['kind']}, not picture files: send JSON")
+            raise InvalidInput(
+                f"this model's inputs are of the kind {features.describe()['kind']}, not picture files: send JSON"
+            )
         _check_count(len(self.files), max_samples)
         opened = [self._each(index, open_picture, data) for index, data in enumerate(self.files)]
         declared = sum(picture.width * picture.height for picture in opened)

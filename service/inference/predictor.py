@@ -32,6 +32,8 @@ class Predictor:
 
         Raises `NotFound`, and `nn.InputError` or `InvalidInput` for samples that the model cannot take.
         """
+        if name is not None and body.model is not None and name != body.model:
+            raise InvalidInput(f"the address asks for {name[:80]!r}, the body for {body.model[:80]!r}: name one model")
         named = (given for given in (name, body.model, self.default_model) if given is not None)
         version = self._registry.resolve(ModelReference.parse(next(named)))
         model = self.model(version)

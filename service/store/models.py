@@ -10,6 +10,8 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, inser
 from service.domain import LATEST, AliasMove, ModelVersion, VersionRow
 from service.store.tables import alias_move, model_alias, model_version, now
 
+VISIBLE = and_(model_version.c.published_at.is_not(None), ~model_version.c.withdrawn)
+
 
 class SqlModelRows:
     """The registry in SQL."""
@@ -23,7 +25,7 @@ class SqlModelRows:
         if version is None:
             newest = select(func.max(model_version.c.version)).where(model_version.c.name == name)
             version = (tx.scalar(newest) or 0) + 1
-        tx.execute(insert(model_version).values(name=name, version=version, job_id=job_id))
+        tx.execute(insert(model_version).values(name=name, version=version, job_id=job_id, withdrawn=False))
         return version
 
     def release(self, tx: Connection, name: str, *, version: int | None, job_id: str | None) -> None:
@@ -42,11 +44,14 @@ class SqlModelRows:
             self.set_alias(tx, version.name, LATEST, version.version)
         return bool(published.rowcount)
 
-    def withdraw(self, tx: Connection, name: str, version: int) -> None:
-        tx.execute(update(model_version).where(_at(name, version)).values(published_at=None))
-        pointing = select(model_alias.c.alias).where(model_alias.c.name == name, model_alias.c.version == version)
-        for alias in tx.scalars(pointing).all():
-            self.set_alias(tx, name, alias, self._newest(tx, name) if alias == LATEST else None)
+    def withdraw(self, tx: Connection, name: str, version: int, *, withdrawn: bool) -> None:
+        tx.execute(update(model_version).where(_at(name, version)).values(withdrawn=withdrawn))
+        newest = self._newest(tx, name)
+        latest = tx.scalar(
+            select(model_alias.c.version).where(model_alias.c.name == name, model_alias.c.alias == LATEST)
+        )
+        if newest is not None and (latest == version if withdrawn else newest == version):
+            self.set_alias(tx, name, LATEST, newest)
 
     def rows(self, tx: Connection) -> list[VersionRow]:
         taken = tx.execute(
@@ -54,25 +59,19 @@ class SqlModelRows:
                 model_version.c.name,
                 model_version.c.version,
                 model_version.c.path,
-                model_version.c.published_at.is_not(None).label("published"),
+                VISIBLE.label("visible"),
             )
         )
         return [VersionRow(**row._mapping) for row in taken]
 
     def _newest(self, tx: Connection, name: str) -> int | None:
         newest: int | None = tx.scalar(
-            select(func.max(model_version.c.version)).where(
-                model_version.c.name == name, model_version.c.published_at.is_not(None)
-            )
+            select(func.max(model_version.c.version)).where(model_version.c.name == name, VISIBLE)
         )
         return newest
 
     def versions(self, tx: Connection, name: str | None = None) -> list[ModelVersion]:
-        query = (
-            select(model_version)
-            .where(model_version.c.published_at.is_not(None))
-            .order_by(model_version.c.name, model_version.c.version)
-        )
+        query = select(model_version).where(VISIBLE).order_by(model_version.c.name, model_version.c.version)
         aliases = select(model_alias).order_by(model_alias.c.alias)
         if name is not None:
             query = query.where(model_version.c.name == name)
@@ -90,9 +89,7 @@ class SqlModelRows:
                 .where(model_alias.c.name == name, model_alias.c.alias == alias)
                 .scalar_subquery()
             )
-        row = tx.execute(
-            select(model_version).where(model_version.c.name == name, wanted, model_version.c.published_at.is_not(None))
-        ).one_or_none()
+        row = tx.execute(select(model_version).where(model_version.c.name == name, wanted, VISIBLE)).one_or_none()
         if row is None:
             return None
         pointing = select(model_alias.c.alias).where(model_alias.c.name == name, model_alias.c.version == row.version)

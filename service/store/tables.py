@@ -98,6 +98,7 @@ job_event = Table(
 )
 
 # A row without `published_at` is a number given out to a job that may still fail: nobody sees it, nobody else gets it.
+# Nor is one seen that is `withdrawn`, because its artifact is gone.
 # `job_id` names no row of `job`: a version outlives the job that made it.
 model_version = Table(
     "model_version",
@@ -110,6 +111,7 @@ model_version = Table(
     Column("size", Integer),
     Column("info", JSON(none_as_null=True)),
     Column("published_at", Float),
+    Column("withdrawn", Boolean, nullable=False),
     UniqueConstraint("job_id"),
 )
 

@@ -282,6 +282,7 @@ class TestServe:
 
     def test_a_port_that_is_taken(self, process: TrainServe, server: Server) -> None:
         result = process("serve", "--port", httpx.URL(server.url).port)
-        assert result.returncode != 0
-        assert "address already in use" in result.stderr
-        assert "Traceback" not in result.stderr
+        assert result.returncode == 2
+        assert result.stderr.startswith("trainserve: cannot listen on 127.0.0.1 port")
+        assert "TRAINSERVE_PORT" in result.stderr
+        assert len(result.stderr.splitlines()) == 1

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 
 from nn.datasets import DATASETS
 from nn.features import Raw
-from tests.integration.support import ask, encoded, get, npy
+from tests.integration.support import ask, encoded, get, is_problem, npy
 
 NPY = "application/x-npy"
 Digits = tuple[Raw, list[int]]
@@ -98,9 +98,11 @@ class TestWhichModel:
     def test_without_a_name_the_default(self, http: httpx.Client) -> None:
         assert http.post("/predict", json=get(http, "/models/mnist/example")).json()["model"] == "mnist"
 
-    def test_the_query_goes_before_the_body(self, http: httpx.Client) -> None:
-        response = http.post("/predict?model=toy-regression", json={"model": "mnist", "inputs": [[0.5]]})
-        assert response.json()["model"] == "toy-regression"
+    def test_the_query_and_the_body_must_not_name_two(self, http: httpx.Client) -> None:
+        body = {"model": "mnist", "inputs": [[0.5]]}
+        is_problem(http.post("/predict?model=toy-regression", json=body), 422)
+        body["model"] = "toy-regression"
+        assert http.post("/predict?model=toy-regression", json=body).json()["model"] == "toy-regression"
 
 
 class TestArrays:

@@ -55,7 +55,7 @@ def predictor(registry: CountingRegistry) -> Predictor:
         ("b", {}, ("b", 1)),
         ("a@1", {}, ("a", 1)),
         (None, {"model": "b"}, ("b", 1)),
-        ("a@1", {"model": "b"}, ("a", 1)),
+        ("a@1", {"model": "a@1"}, ("a", 1)),
     ],
 )
 def test_the_model_is_that_of_the_query_the_body_or_the_default(
@@ -72,6 +72,11 @@ def test_the_model_is_that_of_the_query_the_body_or_the_default(
 def test_a_model_that_is_not_there(name: str, error: type[Exception], predictor: Predictor) -> None:
     with pytest.raises(error):
         predictor.predict(name, question())
+
+
+def test_two_names_for_the_model_are_one_too_many(predictor: Predictor) -> None:
+    with pytest.raises(InvalidInput, match="name one model"):
+        predictor.predict("a@1", question(model="b"))
 
 
 def test_what_was_used_last_stays_loaded(predictor: Predictor, registry: CountingRegistry) -> None:

@@ -77,14 +77,14 @@ def test_a_number_of_ones_own_choice(store: Store) -> None:
 def test_what_is_reserved_is_not_seen_until_it_is_published(store: Store) -> None:
     number = store.number()
     assert (store.versions("m"), store.find("m", version=number, alias="latest"), store.latest()) == ([], None, None)
-    assert store.rows() == [VersionRow(name="m", version=1, path=None, published=False)]
+    assert store.rows() == [VersionRow(name="m", version=1, path=None, visible=False)]
     store.publish(described("m", number))
     (version,) = store.versions("m")
     assert store.find("m", version=number, alias="") == version
     assert version.info == {"a": 1}
     assert version.aliases == ("latest",)
     assert version.created_at == pytest.approx(time.time(), abs=5)
-    assert store.rows() == [VersionRow(name="m", version=1, path="m/1/x.npz", published=True)]
+    assert store.rows() == [VersionRow(name="m", version=1, path="m/1/x.npz", visible=True)]
 
 
 def test_what_is_published_does_not_change(store: Store) -> None:
@@ -108,32 +108,29 @@ def test_what_was_published_is_not_given_back(store: Store) -> None:
     assert store.latest() == 1
 
 
-def test_a_version_that_is_withdrawn_is_not_seen_and_its_aliases_go(store: Store) -> None:
+def test_a_version_that_is_withdrawn_is_not_seen_until_it_is_back(store: Store) -> None:
     for _ in range(3):
         store.published()
+    before = store.versions("m")
     store.set_alias("m", "champion", 3)
-    store.withdraw("m", 3)
+    store.withdraw("m", 3, withdrawn=True)
     assert [version.version for version in store.versions("m")] == [1, 2]
     assert store.latest() == 2, "the newest that is left"
     assert store.find("m", version=3, alias="") is None
     assert store.find("m", version=None, alias="champion") is None
-    assert [move.version for move in store.alias_history("m", "champion")] == [None, 3]
-    assert [move.version for move in store.alias_history("m", "latest")] == [2, 3, 2, 1]
     assert store.number() == 4, "its number is not given again"
-
-
-def test_a_version_that_is_back_is_the_latest_again(store: Store) -> None:
-    for _ in range(2):
-        store.published()
-    store.withdraw("m", 2)
-    assert store.publish(described("m", 2)) is True
-    assert store.latest() == 2
+    store.withdraw("m", 3, withdrawn=False)
+    assert store.latest() == 3
+    assert store.find("m", version=None, alias="champion").version == 3, "what somebody set is kept for it"
+    assert [version.created_at for version in store.versions("m")] == [version.created_at for version in before]
+    assert [move.version for move in store.alias_history("m", "latest")] == [3, 2, 3, 2, 1]
 
 
 def test_the_last_version_can_be_withdrawn(store: Store) -> None:
     store.published()
-    store.withdraw("m", 1)
-    assert (store.versions("m"), store.latest()) == ([], None)
+    store.withdraw("m", 1, withdrawn=True)
+    assert store.versions("m") == []
+    assert store.find("m", version=None, alias="latest") is None
 
 
 def test_latest_goes_to_the_newest_in_whatever_order_they_come(store: Store) -> None:

@@ -86,6 +86,7 @@ def upgrade() -> None:
         sa.Column("size", sa.Integer(), nullable=True),
         sa.Column("info", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("published_at", sa.Float(), nullable=True),
+        sa.Column("withdrawn", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("name", "version", name="pk_model_version"),
         sa.UniqueConstraint("job_id", name="uq_model_version_job_id"),
     )
