@@ -127,7 +127,7 @@ def _last_event_id(request: Request, after: int) -> int:
 async def _stream(here: Context, job_id: str, after: int) -> AsyncIterator[bytes]:
     """Server-sent events until the job has ended and all is told, or the server shuts down."""
     told = time.monotonic()
-    while not here.closing.is_set():
+    while True:
         try:
             found, job = await run_in_threadpool(here.jobs.events, job_id, after=after, limit=STREAM_BLOCK)
         except NotFound:
@@ -140,7 +140,7 @@ async def _stream(here: Context, job_id: str, after: int) -> AsyncIterator[bytes
             told = time.monotonic()
             if len(found) == STREAM_BLOCK:
                 continue
-        if job.state.is_final:
+        if job.state.is_final or here.closing.is_set():
             return
         if time.monotonic() - told > KEEP_ALIVE_SECONDS:
             told = time.monotonic()

@@ -25,11 +25,15 @@ class SqlDatabase:
 
     def __init__(self, url: str) -> None:
         self.path = _file(url)
+        self.engine = _sqlite(self.path)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.engine = _sqlite(self.path)
             self._migrate()
+        except ConfigurationError:
+            self.close()
+            raise
         except (OSError, DBAPIError, Unavailable) as error:
+            self.close()
             cause = error.__cause__ if isinstance(error, Unavailable) else error
             raise ConfigurationError(
                 f"TRAINSERVE_DATABASE_URL: the database cannot be opened or written to "

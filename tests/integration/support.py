@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import signal
@@ -184,6 +185,19 @@ def newest(http: httpx.Client, name: str) -> int:
     """The number of a model's newest version; 0 where there is none."""
     response = http.get(f"/models/{name}")
     return 0 if response.status_code == 404 else int(response.json()["versions"][-1]["version"])
+
+
+def logged(server: Server, request_id: str) -> JSON:
+    """The line of the log that tells how a request went; it is written once the answer has gone out."""
+
+    def look() -> JSON | None:
+        for line in server.log.read_text().splitlines():
+            if request_id in line and (told := json.loads(line)).get("action") == "request":
+                found: JSON = told
+                return found
+        return None
+
+    return until(look, "the request is logged")
 
 
 @contextmanager

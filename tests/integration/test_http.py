@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.integration.conftest import MAX_BODY
-from tests.integration.support import JSON, Server, get, until
+from tests.integration.support import Server, get, logged
 
 pytestmark = pytest.mark.usefixtures("unchanged")
 
@@ -41,15 +41,6 @@ def exchange(server: Server, request: bytes) -> bytes:
         return answer(connection)
 
 
-def logged(server: Server, request_id: str) -> JSON | None:
-    """The line of the log that tells how a request went."""
-    for line in server.log.read_text().splitlines():
-        if request_id in line and (told := json.loads(line)).get("action") == "request":
-            found: JSON = told
-            return found
-    return None
-
-
 @pytest.mark.parametrize("end", ["closed", "reset"])
 @pytest.mark.parametrize(
     ("path", "kind"),
@@ -73,8 +64,7 @@ def test_an_upload_that_breaks_off_leaves_the_server_as_it_was(
         connection.sendall((head + body).encode())
         if end == "reset":
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    told = until(lambda: logged(server, request_id), "the request is logged")
-    assert told["status"] == 400
+    assert logged(server, request_id)["status"] == 400
     assert get(server.http, "/health/ready") == {"status": "ready"}
 
 

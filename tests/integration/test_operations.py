@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from nn.datasets import DATASETS
 from nn.spec import ActivationName, InitializerName, LossName
-from tests.integration.support import JSON, Server, get, is_problem
+from tests.integration.support import JSON, Server, get, is_problem, logged, until
 
 MADE = re.compile(r"[0-9a-f]{32}")
 
@@ -55,7 +55,7 @@ class TestMetrics:
         before = count()
         for name in ("one", "two"):
             http.get(f"/models/{name}")
-        assert count() == before + 2
+        until(lambda: count() == before + 2, "both are counted")
 
     def test_jobs_are_told_by_state(self, http: httpx.Client, occupied: str) -> None:
         states = {labels["state"]: value for name, labels, value in samples(http) if name == "trainserve_jobs"}
@@ -93,14 +93,9 @@ class TestRequestID:
 
     def test_it_is_in_the_log(self, server: Server) -> None:
         server.http.get("/jobs/unheard-of", headers={"X-Request-ID": "find-me"})
-        lines = [json.loads(line) for line in server.log.read_text().splitlines()]
-        (line,) = [line for line in lines if line.get("request_id") == "find-me"]
-        assert (line["action"], line["method"], line["path"], line["status"]) == (
-            "request",
-            "GET",
-            "/jobs/unheard-of",
-            404,
-        )
+        line = logged(server, "find-me")
+        told = (line["action"], line["method"], line["path"], line["status"])
+        assert told == ("request", "GET", "/jobs/unheard-of", 404)
 
 
 class TestProblems:
