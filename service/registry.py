@@ -112,6 +112,8 @@ class Registry:
                 continue  # by a version, or by a run that has not published
             try:
                 self._take_in(path, name, number if held is None else None)
+                # One version to a place: what else lies there is not taken in beside it.
+                rows[name, number] = VersionRow(name=name, version=number, path=path, visible=True)
             except (nn.ArtifactError, StorageError) as error:
                 log.warning("no artifact", extra={"action": "no_artifact", "path": path, "reason": str(error)})
 

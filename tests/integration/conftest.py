@@ -79,7 +79,7 @@ def new_server(tmp_path: Path, pretrained: Path) -> Iterator[Callable[..., Serve
 def occupied(http: httpx.Client) -> Iterator[str]:
     """Keeps the one slot busy, so that whatever is submitted stays queued; the id of the job that does.
 
-    For one test, or for all tests of a class.
+    For one test, or for a class of tests none of which needs a job to run.
     """
     job = submit(http, **ENDLESS)
     wait(http, job["id"], "running")

@@ -226,6 +226,8 @@ class TestJobs:
         assert result.returncode == 1
         assert "diverged" in result.stdout
 
+
+class TestQueuedJobs:
     def test_cancel(self, trainserve: TrainServe, http: httpx.Client, occupied: str) -> None:
         job: JSON = submit(http)
         assert told(trainserve("jobs", "cancel", job["id"], "--json"))["status"] == "cancelled"

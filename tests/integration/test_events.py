@@ -80,8 +80,8 @@ class TestJSON:
         is_problem(http.get(f"/jobs/{ended}/events?{query}"), 422, query.partition("=")[0])
 
 
-class TestLongPoll:
-    def test_it_answers_as_soon_as_there_is_something(self, http: httpx.Client, occupied: str) -> None:
+class TestOfAQueuedJob:
+    def test_a_long_poll_answers_as_soon_as_there_is_something(self, http: httpx.Client, occupied: str) -> None:
         job = submit(http)["id"]
         with ThreadPoolExecutor(1) as pool:
             started = time.monotonic()
@@ -91,14 +91,26 @@ class TestLongPoll:
         assert time.monotonic() - started < 10
         assert [(event["id"], event["data"]["status"]) for event in told] == [(2, "cancelled")]
 
-    def test_it_answers_with_nothing_when_the_time_is_over(self, http: httpx.Client, occupied: str) -> None:
+    def test_a_long_poll_answers_with_nothing_when_the_time_is_over(self, http: httpx.Client, occupied: str) -> None:
         job = submit(http)["id"]
         started = time.monotonic()
         assert events(http, job, after=1, wait=0.4) == []
         assert time.monotonic() - started >= 0.4
         cancel(http, job)
 
-    def test_of_an_ended_job_nobody_need_wait(self, http: httpx.Client, ended: str) -> None:
+    def test_a_stream_closes_when_the_job_is_deleted(self, http: httpx.Client, occupied: str) -> None:
+        job = submit(http)["id"]
+        with http.stream("GET", f"/jobs/{job}/events", headers=STREAM) as response:
+            told = streamed(response)
+            assert next(told)["id"] == 1
+            cancel(http, job)
+            assert http.delete(f"/jobs/{job}").status_code == 204
+            # It may have told of the end before there was nothing more to tell of.
+            assert [event["data"]["status"] for event in told] in ([], ["cancelled"])
+
+
+class TestOfAnEndedJob:
+    def test_nobody_need_wait(self, http: httpx.Client, ended: str) -> None:
         started = time.monotonic()
         assert events(http, ended, after=6, wait=30) == []
         assert time.monotonic() - started < 10
@@ -122,16 +134,6 @@ class TestStream:
                     cancel(http, job)
         assert kinds[:4] == ["queued", "running", "epoch", "epoch"]
         assert kinds[-1] == "cancelled"
-
-    def test_it_closes_when_the_job_is_deleted(self, http: httpx.Client, occupied: str) -> None:
-        job = submit(http)["id"]
-        with http.stream("GET", f"/jobs/{job}/events", headers=STREAM) as response:
-            told = streamed(response)
-            assert next(told)["id"] == 1
-            cancel(http, job)
-            assert http.delete(f"/jobs/{job}").status_code == 204
-            # It may have told of the end before there was nothing more to tell of.
-            assert [event["data"]["status"] for event in told] in ([], ["cancelled"])
 
     @pytest.mark.parametrize("last", ["x", "-1", "1.5", "²"])
     def test_a_last_event_that_is_no_number(self, last: str, http: httpx.Client, ended: str) -> None:

@@ -164,6 +164,15 @@ class TestScan:
         assert moved.artifact(moved.resolve(ModelReference("a", version=2))) == trained(2)
         assert moved.resolve(ModelReference("a")).version == 3
 
+    def test_of_two_files_in_one_place_one_is_taken_in(
+        self, registry: Registry, store: ObjectArtifactStore, trained: Trained
+    ) -> None:
+        store.put("a/1/one.npz", trained(1))
+        store.put("a/1/two.npz", trained(2))
+        for _ in range(2):
+            registry.scan()
+            assert [version.version for version in registry.versions("a")] == [1]
+
     def test_another_artifact_in_the_place_of_one_that_is_gone_gets_a_number_of_its_own(
         self, database: SqlDatabase, trained: Trained
     ) -> None:
