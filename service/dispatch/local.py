@@ -43,6 +43,7 @@ class LocalDispatcher:
         self._recover = recover
         self._lock: IO[str] | None = None
         self._woken = threading.Condition()
+        self._wakes = 0
         self._looking = threading.Lock()
         self._closed = threading.Event()
         self._taken: set[str] = set()
@@ -54,6 +55,7 @@ class LocalDispatcher:
     def wake(self, job_id: str) -> None:
         self._nudge(job_id)
         with self._woken:
+            self._wakes += 1
             self._woken.notify_all()
 
     def start(self, run: Callable[[str], None]) -> None:
@@ -88,7 +90,7 @@ class LocalDispatcher:
 
     def _work(self, run: Callable[[str], None]) -> None:
         while not self._closed.is_set():
-            job_id = None
+            job_id, wakes = None, self._wakes
             try:
                 job_id = self._take()
                 if job_id is not None:
@@ -100,7 +102,7 @@ class LocalDispatcher:
                 log.exception("slot broke", extra={"action": "slot_broke"})
             finally:
                 self._taken.discard(job_id or "")
-            self._pause()
+            self._pause(wakes)
 
     def _take(self) -> str | None:
         # One slot looks at a time, and what it takes the next one does not: claims do not collide.
@@ -119,7 +121,8 @@ class LocalDispatcher:
             except Exception:
                 log.exception("reconciler broke", extra={"action": "reconciler_broke"})
 
-    def _pause(self) -> None:
+    def _pause(self, wakes: int) -> None:
+        """Waits for the next wake, or a second; not at all where one came since `wakes` of them had."""
         with self._woken:
-            if not self._closed.is_set():
+            if not self._closed.is_set() and self._wakes == wakes:
                 self._woken.wait(POLL_SECONDS)
