@@ -35,8 +35,10 @@ class Workspace:
 class Layer(ABC):
     """One layer. Building it allocates nothing; its parameters are bound to it as views into the network's vector.
 
-    Shapes leave out the first axis, the samples.
+    Shapes leave out the first axis, the samples. `uses_scratch` says that the backward pass wants room like its output.
     """
+
+    uses_scratch = False
 
     def __init__(self, input_shape: Shape, output_shape: Shape) -> None:
         self.input_shape = input_shape
@@ -65,6 +67,7 @@ class Layer(ABC):
         return Workspace(
             y=np.empty((n_samples, *self.output_shape), dtype),
             dx=np.empty((n_samples, *self.input_shape), dtype) if input_gradient else None,
+            scratch=np.empty((n_samples, *self.output_shape), dtype) if input_gradient and self.uses_scratch else None,
             gradients=gradients or {},
         )
 
@@ -116,21 +119,11 @@ class Dense(Layer):
 class Elementwise(Layer):
     """An activation function as a layer; of softmax, over each row."""
 
+    uses_scratch = True
+
     def __init__(self, spec: ActivationSpec, input_shape: Shape) -> None:
         super().__init__(input_shape, input_shape)
         self.function = ACTIVATIONS[spec.type]
-
-    def workspace(
-        self,
-        n_samples: int,
-        dtype: DTypeLike,
-        gradients: Mapping[str, Array] | None = None,
-        input_gradient: bool = False,
-    ) -> Workspace:
-        space = super().workspace(n_samples, dtype, gradients, input_gradient)
-        if input_gradient:
-            space.scratch = np.empty_like(space.y)
-        return space
 
     def forward(self, x: Array, space: Workspace) -> Array:
         self.function.forward(x, space.y)

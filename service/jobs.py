@@ -11,7 +11,7 @@ import nn
 from nn.schema import to_json
 from service.domain import STATUSES, Job, JobEvent, JSONObject, check_name
 from service.errors import Conflict, InvalidInput, NotFound
-from service.ports import Database, Dispatcher, JobRows
+from service.ports import Database, Dispatcher, JobRows, Transaction
 
 MAX_METADATA = 16_384  # bytes of JSON: it is shown with every job of every list
 
@@ -75,10 +75,7 @@ class Jobs:
     def get(self, job_id: str) -> Job:
         """Raises `NotFound`."""
         with self._database.read() as tx:
-            job = self._rows.get(tx, job_id)
-        if job is None:
-            raise NotFound(f"there is no job {job_id[:80]!r}; GET /jobs lists those that there are")
-        return job
+            return self._found(tx, job_id)
 
     def page(
         self, *, status: str | None = None, model: str | None = None, after: str | None = None, limit: int
@@ -94,18 +91,15 @@ class Jobs:
 
     def history(self, job_id: str) -> list[JSONObject]:
         """One row an epoch, oldest first. Raises `NotFound`."""
-        self.get(job_id)
         with self._database.read() as tx:
+            self._found(tx, job_id)
             return self._rows.history(tx, job_id)
 
     def events(self, job_id: str, *, after: int, limit: int) -> tuple[list[JobEvent], Job]:
         """The events behind number `after`, and the job as it was when they were read. Raises `NotFound`."""
         with self._database.read() as tx:
-            job = self._rows.get(tx, job_id)
-            events = self._rows.events(tx, job_id, after=after, limit=limit)
-        if job is None:
-            raise NotFound(f"there is no job {job_id[:80]!r}; GET /jobs lists those that there are")
-        return events, job
+            job = self._found(tx, job_id)
+            return self._rows.events(tx, job_id, after=after, limit=limit), job
 
     def cancel(self, job_id: str) -> Job:
         """Ends a queued job at once and a running one soon. Raises `NotFound`, `Conflict`."""
@@ -124,6 +118,12 @@ class Jobs:
             deleted = self._rows.delete(tx, job_id)
         if not deleted:
             raise Conflict(f"the job is {self.get(job_id).status}; cancel it first, only an ended job can be deleted")
+
+    def _found(self, tx: Transaction, job_id: str) -> Job:
+        job = self._rows.get(tx, job_id)
+        if job is None:
+            raise NotFound(f"there is no job {job_id[:80]!r}; GET /jobs lists those that there are")
+        return job
 
     def counts(self) -> dict[str, int]:
         """How many jobs are in each state."""
