@@ -8,7 +8,7 @@ PYTHON ?= $(firstword $(foreach name,$(CANDIDATES),$(shell $(name) -c '$(USABLE)
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 
-.PHONY: help serve test check format pretrained examples container container-test lock clean
+.PHONY: help serve test check format pretrained examples accuracy container container-test lock clean
 
 help:
 	@echo "make serve       serve on http://127.0.0.1:8000"
@@ -16,6 +16,7 @@ help:
 	@echo "make check       ruff, mypy --strict, import-linter"
 	@echo "make format      let ruff format and mend"
 	@echo "make examples    train the five example systems and print their figures"
+	@echo "make accuracy    train the networks of the table of accuracies; the last takes a quarter of an hour"
 	@echo "make pretrained  train the versions that ship in models/ again"
 	@echo "make container   build the image trainserve"
 	@echo "make lock        write the lock files again from pyproject.toml"
@@ -38,6 +39,9 @@ format: $(VENV)/.dev
 
 examples: $(VENV)/.dev
 	$(BIN)/python -m examples
+
+accuracy: $(VENV)/.dev
+	$(BIN)/python -m examples accuracy
 
 pretrained: $(VENV)/.runtime
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python models/pretrain.py

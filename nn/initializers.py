@@ -20,8 +20,7 @@ DEVIATIONS: dict[InitializerName, Callable[[int, int], float]] = {
 }
 
 
-def initialize(weight: Array, name: InitializerName, rng: np.random.Generator) -> None:
-    """Fills `weight`, of shape `(n_inputs, n_outputs)`, in place with normal numbers of mean 0."""
-    n_inputs, n_outputs = weight.shape
+def initialize(weight: Array, name: InitializerName, rng: np.random.Generator, n_inputs: int, n_outputs: int) -> None:
+    """Fills `weight` in place with normal numbers of mean 0, as it suits so many inputs and outputs of one number."""
     # Drawn in float64 whatever the dtype, so that a seed gives the same network, rounded, in float32.
     weight[...] = rng.standard_normal(weight.shape) * DEVIATIONS[name](n_inputs, n_outputs)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from nn.activations import Array
-from nn.losses import LOSSES, Targets
-from nn.spec import LossName
+from nn.losses import LOSSES, Objective, Targets
 
 
 def accuracy(logits: Array, targets: Targets) -> float:
@@ -36,10 +35,10 @@ def r_squared(values: Array, targets: Targets) -> float | None:
     return 1 - residual / around_mean if around_mean > 0 else None
 
 
-def evaluate(loss: LossName, logits: Array, targets: Targets) -> dict[str, float]:
+def evaluate(loss: Objective, logits: Array, targets: Targets) -> dict[str, float]:
     """The loss and whichever metrics belong to it, by name; a metric that has no value is left out."""
-    found: dict[str, float | None] = {"loss": LOSSES[loss].value(logits, targets)}
-    if "regression" in LOSSES[loss].tasks:
+    found: dict[str, float | None] = {"loss": loss.value(logits, targets)}
+    if "regression" in LOSSES[loss.name].tasks:
         found |= {"rmse": root_mean_squared_error(logits, targets), "r2": r_squared(logits, targets)}
     else:
         found |= {"accuracy": accuracy(logits, targets)}

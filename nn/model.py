@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -57,10 +57,15 @@ class Model:
 
     def predict(self, raw: Raw) -> Array:
         """Probabilities or values, `(n_samples, n_outputs)`, for raw samples as `metadata.features` reads them."""
-        answers = np.empty((len(raw), *self.network.output_shape), self.network.dtype)
-        x = np.empty((min(len(raw), self.network.block_size), *self.network.input_shape), self.network.dtype)
-        for start in range(0, len(raw), self.network.block_size):
-            block = raw[start : start + self.network.block_size]
-            self.metadata.features.encode(block, x[: len(block)])
-            answers[start : start + len(block)] = self.network.predict(x[: len(block)])
+        network = self.network
+        answers = np.empty((len(raw), *network.output_shape), network.dtype)
+        x = np.empty((min(len(raw), network.block_size), *network.input_shape), network.dtype)
+        for start in range(0, len(raw), network.block_size):
+            block = raw[start : start + network.block_size]
+            self.metadata.features.encode(block, x[: len(block)].reshape(len(block), -1))
+            answers[start : start + len(block)] = network.predict(x[: len(block)])
         return answers
+
+    def frozen(self) -> Model:
+        """This model for predictions alone; see `Network.frozen`."""
+        return replace(self, network=self.network.frozen())

@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nn import artifact, datasets
+from nn import artifact, checkpoint, datasets
+from nn.crew import Crew
 from nn.datasets import Dataset, Table
 from nn.errors import DivergedError, NNError, Problem, SpecError
 from nn.features import Features, NumberFeatures, PixelFeatures, TableFeatures
-from nn.fitting import Epoch, FitResult, Samples, evaluate, fit, training_memory
-from nn.layers import Dense
+from nn.fitting import Epoch, FitResult, FitState, Samples, begin, evaluate, fit, training_memory
+from nn.layers import Elementwise
 from nn.losses import LOSSES
 from nn.model import Metadata, Model, RunSpec
-from nn.network import Network, build_layers
+from nn.network import Network, build_layers, parameter_shapes, takes_pictures
 from nn.schema import JSON, parse, to_json
 from nn.spec import NetworkSpec, TrainingSpec
 from nn.version import __version__
@@ -55,8 +56,10 @@ def complete(
     run = RunSpec(dataset=described.name, network=chosen, training=method)
     _check_early_stopping(method)
     _check_split(described, method)
+    _check_targets(described, method)
+    _check_augmentation(described, method)
     _check_network(described, run)
-    needed = training_memory(chosen, (described.features.n_inputs,), method, split_sizes(described, method)[0])
+    needed = training_memory(chosen, described.features.shape, method, split_sizes(described, method)[0])
     if needed > memory_limit:
         raise SpecError.at(
             "#/network",
@@ -106,23 +109,48 @@ def _check_network(dataset: Dataset, run: RunSpec) -> None:
             "#/training/loss",
             f"{loss_name} does not fit the task of {dataset.name}, a {task.name}; expected one of {fitting}",
         )
-    built = build_layers(run.network, (dataset.features.n_inputs,), loss.output)
+    built = build_layers(run.network, dataset.features.shape, loss.output)
+    last = [*built.values()][-1] if built else None
     pointer = f"#/network/layers/{len(run.network.layers) - 1}"
     n_outputs = task.n_outputs(loss)
     ending = f"dense with {n_outputs} unit{'s' if n_outputs > 1 else ''}"
     if task.name != "regression":
         ending += f", alone or followed by {loss.output}"
-    if not any(isinstance(layer, Dense) for layer in built):
-        raise SpecError.at(pointer, f"the network has no dense layer to train; expected it to end in {ending}")
-    if task.name != "regression" and not isinstance(built[-1], Dense):
+    if last is None or not parameter_shapes(built):
+        raise SpecError.at(pointer, f"the network has no layer to train; expected it to end in {ending}")
+    if task.name != "regression" and isinstance(last, Elementwise):
         raise SpecError.at(pointer, f"the last layer does not fit {loss_name}, which takes logits; expected {ending}")
-    if built[-1].output_shape != (n_outputs,):
-        came = " × ".join(map(str, built[-1].output_shape))
+    if last.output_shape != (n_outputs,):
+        came = " × ".join(map(str, last.output_shape))
         raise SpecError.at(
             pointer, f"the network gives {came} outputs and {dataset.name} needs {n_outputs}; expected {ending}"
         )
     if task.name == "regression" and getattr(run.network.layers[-1], "type", "") == "softmax":
         raise SpecError.at(pointer, f"a regression cannot end in softmax, whose outputs add up to 1; expected {ending}")
+
+
+def _check_targets(dataset: Dataset, training: TrainingSpec) -> None:
+    """What changes the targets of a classification must fit its labels, and is nothing for a regression."""
+    task, weights = dataset.task, training.class_weights
+    if task.name == "regression":
+        for name, given in (("class_weights", weights is not None), ("label_smoothing", training.label_smoothing > 0)):
+            if given:
+                raise SpecError.at(
+                    f"#/training/{name}", f"{dataset.name} is a regression and has no classes; leave it out"
+                )
+    elif weights is not None and (len(weights) != len(task.labels) or not any(weights)):
+        raise SpecError.at(
+            "#/training/class_weights",
+            f"expected a weight, not all of them 0, for each of the {len(task.labels)} labels "
+            f"{', '.join(map(str, task.labels[:20]))}; got {len(weights)}",
+        )
+
+
+def _check_augmentation(dataset: Dataset, training: TrainingSpec) -> None:
+    if training.augmentation is not None and not isinstance(dataset.features, PixelFeatures):
+        raise SpecError.at(
+            "#/training/augmentation", f"augmentation distorts pictures, and {dataset.name} has none; leave it out"
+        )
 
 
 def split_sizes(dataset: Dataset, training: TrainingSpec) -> tuple[int, int, int]:
@@ -149,51 +177,84 @@ def split(dataset: Dataset, training: TrainingSpec, rng: np.random.Generator) ->
 def train(
     run: RunSpec,
     *,
+    threads: int = 1,
+    resume: bytes | None = None,
     on_start: Callable[[int], object] | None = None,
     on_epoch: Callable[[Epoch], object] | None = None,
+    on_checkpoint: Callable[[Callable[[], bytes]], object] | None = None,
     should_stop: Callable[[int], bool] | None = None,
 ) -> tuple[Model, FitResult]:
     """Carries out a run that `complete` described: the same description gives bit-identical weights.
 
-    `on_start` is called with the number of training samples before the first batch; the other two are those of `fit`.
-    Raises `DivergedError`.
+    `on_start` is called with the number of training samples before the first batch. `on_checkpoint` is called after
+    each epoch with a function that makes a checkpoint; given as `resume`, it goes on from there, and what comes out is
+    bit-identical too. The others are those of `fit`. Raises `DivergedError`, and `ArtifactError` for a checkpoint of
+    another run.
     """
     dataset = datasets.get(run.dataset)
     table = dataset.load()
+    digest = table.sha256()
     rng = np.random.default_rng(run.training.seed)
     training_rows, validation_rows, test_rows = split(dataset, run.training, rng)
     features = dataset.features
     if isinstance(features, TableFeatures):
         features = features.fitted(table.inputs[training_rows])
     loss = LOSSES[run.training.loss]
-    network = Network(run.network, (features.n_inputs,), loss.output, rng)
+    network = Network(run.network, features.shape, loss.output, rng)
     samples = _samples(table, features, run, training_rows)
+    state = begin(network, samples, run.training)
+    if resume is not None:
+        checkpoint.restore(resume, run, digest, network, state, rng)
+
+    def offer(state: FitState) -> None:
+        if on_checkpoint is not None:
+            on_checkpoint(lambda: checkpoint.dumps(run, digest, network, state, rng))
+
     if on_start is not None:
         on_start(len(samples))
     validation = replace(samples, rows=validation_rows) if len(validation_rows) else None
-    result = fit(network, samples, run.training, rng, validation=validation, on_epoch=on_epoch, should_stop=should_stop)
-    measured = {"test": evaluate(network, replace(samples, rows=test_rows), run.training)}
-    if validation is not None:
-        measured["validation"] = evaluate(network, validation, run.training)
+    result = fit(
+        network,
+        samples,
+        run.training,
+        rng,
+        validation=validation,
+        threads=threads,
+        state=state,
+        on_epoch=on_epoch,
+        on_state=offer,
+        should_stop=should_stop,
+    )
+    parts = {"test": replace(samples, rows=test_rows)} | ({} if validation is None else {"validation": validation})
+    with Crew(threads if takes_pictures(run.network) else 1) as crew:
+        measured = {name: evaluate(network, part, run.training, crew) for name, part in parts.items()}
     metrics = {f"{part}_{name}": value for part, found in measured.items() for name, value in found.items()}
     # `fit` measures its samples before each step: what the last steps did to the weights shows here only.
-    if not all(map(math.isfinite, metrics.values())) or not np.isfinite(network.vector).all():
+    if not all(map(math.isfinite, metrics.values())) or not _is_finite(network):
         raise DivergedError(len(result.epochs) + result.stopped)
-    metadata = Metadata(
+    example = features.as_request(table.inputs[test_rows[:1]])
+    return Model(network, metadata(run, dataset, features, digest, metrics, example)), result
+
+
+def metadata(
+    run: RunSpec, dataset: Dataset, features: Features, digest: str, metrics: dict[str, float], example: dict[str, JSON]
+) -> Metadata:
+    """What the artifact of a run tells, made by this version of `nn`; `digest` is that of the data."""
+    versions = {"trainserve": __version__, "numpy": np.__version__, "python": platform.python_version()}
+    return Metadata(
         format_version=artifact.FORMAT_VERSION,
         task=dataset.task,
         features=features,
         spec=run,
-        dataset_sha256=table.sha256(),
-        library_versions={
-            "trainserve": __version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
+        dataset_sha256=digest,
+        library_versions=versions,
         metrics=metrics,
-        example=features.as_request(table.inputs[test_rows[:1]]),
+        example=example,
     )
-    return Model(network, metadata), result
+
+
+def _is_finite(network: Network) -> bool:
+    return all(np.isfinite(array).all() for array in network.arrays.values())
 
 
 def test(model: Model) -> dict[str, float]:
@@ -223,6 +284,6 @@ def _samples(table: Table, features: Features, run: RunSpec, rows: Rows) -> Samp
         inputs = np.empty((len(table.inputs), features.n_inputs), dtype)
         features.encode(table.inputs, inputs)
     targets = table.targets
-    if run.training.loss != "cross_entropy":
+    if "regression" in LOSSES[run.training.loss].tasks:
         targets = targets.astype(dtype)
     return Samples(inputs, targets, rows, encoder)

@@ -193,6 +193,12 @@ class _Operations:
         return model
 
     @Operation
+    def version(self, name: str, version: int) -> Flow[JSON]:
+        """One version, with a summary of its network."""
+        told: JSON = yield from self._ask("GET", f"/models/{name}/versions/{version}")
+        return told
+
+    @Operation
     def artifact(self, name: str, version: int) -> Flow[bytes]:
         """The `.npz` of a version."""
         data: bytes = yield from self._ask("GET", f"/models/{name}/versions/{version}/artifact")

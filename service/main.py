@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from service import resources, settings
-from service.errors import ConfigurationError
+from service import resources
 
 EXAMPLES = {
     "trainserve": """examples:
@@ -34,6 +33,7 @@ EXAMPLES = {
   trainserve train heart --seed 7 --output heart.npz
   trainserve train toy-regression --plot fit.png
   trainserve train --spec examples/mnist-plateau.json --json
+  trainserve train mnist --checkpoint mnist.ckpt.npz        interrupted? the same command goes on from there
 """,
     "evaluate": """examples:
   trainserve evaluate mnist                    the latest version in the repository
@@ -55,9 +55,13 @@ EXAMPLES = {
     "models": """examples:
   trainserve models                            models, versions, aliases
   trainserve models show mnist
+  trainserve models show mnist@2               that version, layer by layer
   trainserve models alias mnist champion 2     point mnist@champion at version 2
   trainserve models download mnist@2 --output digits.npz
   trainserve models upload mnist digits.npz
+  trainserve models export mnist@2 --format onnx
+  trainserve models export mnist@2 --format safetensors --output digits.safetensors
+  trainserve models import mnist --weights digits.safetensors --spec run.json
 """,
 }
 
@@ -65,19 +69,12 @@ EXAMPLES = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command; ends the process with 0, 1 where it failed, or 2 where it was called wrongly."""
     options = build_parser().parse_args(arguments)
-    # BLAS reads this when NumPy is imported, as the commands do. A server answers each request in a thread of its own.
-    for name, value in resources.thread_limits(_threads(options.command)).items():
+    # BLAS reads this when NumPy is imported, as the commands do. Where more than one thread is of use, they say so.
+    for name, value in resources.thread_limits(1).items():
         os.environ.setdefault(name, value)
     from service import commands
 
     sys.exit(commands.run(options))
-
-
-def _threads(command: str) -> int:
-    try:
-        return 1 if command == "serve" else settings.load().training_threads
-    except ConfigurationError:
-        return 1  # what is wrong is told when the command loads its settings
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -94,6 +91,12 @@ def build_parser() -> argparse.ArgumentParser:
     train = add("train", "train a network here and now, and publish it as a version")
     _add_run(train)
     train.add_argument("--output", type=Path, metavar="FILE", help="write the .npz there and publish nothing")
+    train.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="keep there what it takes to go on after an interruption, and go on from there where the file exists",
+    )
     train.add_argument(
         "--plot",
         type=Path,
@@ -164,6 +167,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--validation-fraction", type=float)
     parser.add_argument("--patience", type=int, help="stop after so many epochs without a lower validation loss")
     parser.add_argument("--no-early-stopping", action="store_true")
+    parser.add_argument("--optimizer", metavar="NAME", help="sgd, adam, …; with its own defaults, not the data set's")
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--momentum", type=float)
     parser.add_argument("--nesterov", action="store_true", default=None)
@@ -190,7 +194,8 @@ def _add_jobs(parser: argparse.ArgumentParser) -> None:
 def _add_models(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     actions.add_parser("list", help="models, versions, aliases")
-    actions.add_parser("show", help="one model").add_argument("name")
+    shown = actions.add_parser("show", help="one model, or one version with a summary of its network")
+    shown.add_argument("name", help="NAME, NAME@VERSION or NAME@ALIAS")
     alias = actions.add_parser("alias", help="point an alias at a version")
     alias.add_argument("name")
     alias.add_argument("alias")
@@ -201,6 +206,20 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
     upload = actions.add_parser("upload", help="publish an .npz as the next version")
     upload.add_argument("name")
     upload.add_argument("file", type=Path)
+    export = actions.add_parser("export", help="save a version in a format that others read")
+    export.add_argument("name", help="NAME, NAME@VERSION or NAME@ALIAS")
+    export.add_argument("--format", required=True, choices=("onnx", "safetensors", "npz"))
+    export.add_argument("--output", type=Path, metavar="FILE", help="default: NAME-VERSION.FORMAT")
+    imported = actions.add_parser("import", help="publish weights from a safetensors file as the next version")
+    imported.add_argument("name")
+    imported.add_argument("--weights", type=Path, required=True, metavar="FILE", help="a safetensors file")
+    imported.add_argument(
+        "--spec",
+        type=Path,
+        metavar="FILE",
+        help="the run as JSON, as POST /jobs takes it (default: what an export wrote into the file of the weights)",
+    )
+    imported.add_argument("--output", type=Path, metavar="FILE", help="write the .npz there and publish nothing")
 
 
 if __name__ == "__main__":

@@ -8,8 +8,10 @@ import re
 from collections.abc import Callable
 
 import nn
-from nn.model import Metadata, Model
-from nn.schema import to_json
+from nn.losses import LOSSES
+from nn.model import Metadata, Model, RunSpec
+from nn.schema import parse, to_json
+from nn.summary import Summary, summarize
 from service.domain import (
     LATEST,
     NAME,
@@ -183,6 +185,12 @@ class Registry:
         except nn.ArtifactError as error:
             raise StorageError(f"the artifact of {version.name}@{version.version} cannot be read: {error}") from error
 
+    def summary(self, version: ModelVersion) -> Summary:
+        """What the network of a version is made of, from its description alone: the artifact is not read."""
+        run, inputs = parse(RunSpec, version.info["spec"]), version.info["inputs"]
+        shape = (*inputs["shape"], 1) if inputs["kind"] == "picture" else (inputs["n_inputs"],)
+        return summarize(run.network, shape, LOSSES[run.training.loss].output)
+
     def set_alias(self, name: str, alias: str, version: int) -> ModelVersion:
         """Points an alias at a version. Raises `NotFound`."""
         check_alias(alias)
@@ -221,11 +229,12 @@ def _describe(
         sha256=sha256,
         size=len(data),
         created_at=0,  # the database's clock says
-        info=_info(metadata),
+        info=info(metadata),
     )
 
 
-def _info(metadata: Metadata) -> JSONObject:
+def info(metadata: Metadata) -> JSONObject:
+    """What is told of a version: what goes in and comes out, how good it is, where it came from."""
     return {
         "task": metadata.task.name,
         "inputs": metadata.features.describe(),

@@ -33,3 +33,18 @@ def thread_limits(threads: int) -> dict[str, str]:
     """The environment that holds a BLAS to so many threads; heard only before NumPy is imported."""
     names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
     return dict.fromkeys(names, str(threads))
+
+
+def training_threads(pictures: bool, asked: int | None) -> int:
+    """How many threads `nn.train` is to use, here and now, for a network with or without layers for pictures.
+
+    Those of a network for pictures are its own: as many as there are cores, unless another number is asked for. A dense
+    network is trained by one, and what is asked for goes to BLAS.
+    """
+    if pictures:
+        return asked or cores()
+    if asked is not None and asked > 1:
+        from threadpoolctl import threadpool_limits
+
+        threadpool_limits(asked, user_api="blas")
+    return 1

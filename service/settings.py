@@ -42,9 +42,11 @@ class Settings(BaseSettings):
         default_factory=lambda: max(1, resources.cores() - 1),
         description="jobs that run at once; one core less than there are, at least 1, unless set",
     )
-    # Two threads take a third off a small network's epoch on idle cores, and make it several times longer beside any
-    # other busy process, since BLAS threads wait for each other by spinning. One is steady.
-    training_threads: Positive = Field(1, description="BLAS threads of a training process")
+    # Two BLAS threads take a third off a dense network's epoch on idle cores, and make it several times longer beside
+    # any other busy process, since they wait for each other by spinning. The threads that share pictures sleep.
+    training_threads: Positive | None = Field(
+        None, description="threads of a training; 1 unless set, or one a core where the network has layers for pictures"
+    )
     max_attempts: Positive = Field(3, description="runs of a job whose process dies, before it fails")
     lease_seconds: float = Field(
         30, gt=2, allow_inf_nan=False, description="a running job is taken back after so long without a heartbeat"

@@ -1,8 +1,8 @@
 """The body of a training process: reads a run from standard input, trains, and writes what happens to standard output.
 
-The parent writes one line, the run as JSON, and holds the pipe open: when it closes, because the parent wants no more
-or is dead, this process leaves at once. What goes back are JSON lines, each with a `type`; behind the line
-`{"type": "artifact", "size": n}` follow the `n` bytes of the artifact.
+Its argument, if there is one, is the number of threads. The parent writes one line, the run as JSON, and holds the pipe
+open: when it closes, because the parent wants no more or is dead, this process leaves at once. What goes back are JSON
+lines, each with a `type`; behind the line `{"type": "artifact", "size": n}` follow the `n` bytes of the artifact.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from typing import BinaryIO
 from nn import DivergedError, Epoch, dumps, train
 from nn.fitting import steps_per_epoch
 from nn.model import RunSpec
+from nn.network import takes_pictures
 from nn.schema import parse
+from service.resources import training_threads
 
 REPORT_SECONDS = 0.25
 MAX_ROWS = 500
@@ -55,7 +57,7 @@ class Reporter:
             self.report(epoch.epoch * self._steps_per_epoch)
 
     def step(self, step: int) -> bool:
-        """Is asked before every batch whether to stop: never, but it is the moment to tell how far the run is."""
+        """Is asked every few batches whether to stop: never, but it is the moment to tell how far the run is."""
         if time.monotonic() - self._reported >= REPORT_SECONDS:
             self.report(step)
         return False
@@ -95,8 +97,11 @@ def main() -> None:
     run = parse(RunSpec, json.loads(sys.stdin.buffer.readline()))
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     reporter = Reporter(run, out)
+    threads = training_threads(takes_pictures(run.network), int(sys.argv[1]) if len(sys.argv) > 1 else None)
     try:
-        model, result = train(run, on_start=reporter.start, on_epoch=reporter.epoch, should_stop=reporter.step)
+        model, result = train(
+            run, threads=threads, on_start=reporter.start, on_epoch=reporter.epoch, should_stop=reporter.step
+        )
         data = dumps(model)
     except DivergedError as error:
         reporter.finish()

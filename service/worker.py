@@ -37,16 +37,17 @@ class TrainingProcess:
     """A fresh child process that trains; a context manager that leaves no process behind.
 
     It is spawned and not forked, with the threads of its BLAS capped, and it ends when its standard input closes: also
-    when this process is killed.
+    when this process is killed. `threads` are those of the setting.
     """
 
-    def __init__(self, spec: JSONObject, threads: int) -> None:
+    def __init__(self, spec: JSONObject, threads: int | None) -> None:
         # -P: a file that lies in the working directory must not pass for a module.
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "service.training"],
+        command = [sys.executable, "-P", "-m", "service.training"]
+        self._process = subprocess.Popen(  # noqa: S603  (our own command)
+            command if threads is None else [*command, str(threads)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, **thread_limits(threads)},
+            env={**os.environ, **thread_limits(1)},
             start_new_session=True,  # a Ctrl-C at the terminal is for the server, which then ends its children
         )
         assert self._process.stdin is not None
@@ -122,7 +123,7 @@ class Worker:
         *,
         lease: float,
         max_attempts: int,
-        threads: int,
+        threads: int | None,
     ) -> None:
         self._database = database
         self._rows = rows

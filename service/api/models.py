@@ -14,7 +14,7 @@ from nn.features import PixelFeatures
 from nn.schema import Range, json_schema, parse
 from service.api import schemas
 from service.api.bodies import JSON_TYPE, content_type
-from service.api.context import Here
+from service.api.context import Context, Here
 from service.domain import ModelReference, ModelVersion
 from service.errors import UnsupportedFormat
 from service.inference.answer import example_picture
@@ -46,10 +46,10 @@ def get(name: str, here: Here) -> Any:
     return schemas.Model.of(here.registry.versions(name))
 
 
-@router.get("/models/{name}/versions/{version}", response_model=schemas.ModelVersion)
+@router.get("/models/{name}/versions/{version}", response_model=schemas.SummarizedVersion)
 def version_of(name: str, version: Number, here: Here) -> Any:
-    """One version: what goes in and comes out, how good it is, where it came from."""
-    return schemas.ModelVersion.of(here.registry.resolve(ModelReference(name, version=version)))
+    """One version: what goes in and comes out, how good it is, where it came from, and what it is made of."""
+    return _summarized(here, here.registry.resolve(ModelReference(name, version=version)))
 
 
 @router.get(
@@ -70,7 +70,7 @@ def artifact(name: str, version: Number, here: Here, if_none_match: Annotated[st
 @router.post(
     "/models/{name}/versions",
     status_code=201,
-    response_model=schemas.ModelVersion,
+    response_model=schemas.SummarizedVersion,
     openapi_extra=schemas.body({NPZ_TYPE: {"schema": {"type": "string", "format": "binary"}}}),
 )
 async def upload(name: str, request: Request, response: Response, here: Here) -> Any:
@@ -79,7 +79,11 @@ async def upload(name: str, request: Request, response: Response, here: Here) ->
     data = await request.body()
     version = await to_thread.run_sync(here.registry.publish, name, data, limiter=here.heavy)
     response.headers["Location"] = f"/models/{name}/versions/{version.version}"
-    return schemas.ModelVersion.of(version)
+    return _summarized(here, version)
+
+
+def _summarized(here: Context, version: ModelVersion) -> schemas.SummarizedVersion:
+    return schemas.SummarizedVersion.of_one(version, here.registry.summary(version))
 
 
 @router.put(

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, PlainSerializer
 import nn
 from nn.datasets import DATASETS
 from nn.schema import json_schema
+from nn.summary import Summary
 from service import domain
 from service.api.bodies import FORM_TYPE, JSON_TYPE, NPY_TYPE, PICTURE_TYPES
 
@@ -108,6 +109,16 @@ class ModelVersion(BaseModel):
     def of(cls, version: domain.ModelVersion) -> ModelVersion:
         own = {name: getattr(version, name) for name in ("name", "version", "created_at", "job", "sha256", "size")}
         return cls(**own, **version.info, aliases=list(version.aliases))
+
+
+class SummarizedVersion(ModelVersion):
+    """One version of a model by itself, with what its network is made of."""
+
+    summary: Summary
+
+    @classmethod
+    def of_one(cls, version: domain.ModelVersion, summary: Summary) -> SummarizedVersion:
+        return cls(**dict(ModelVersion.of(version)), summary=summary)
 
 
 class Model(BaseModel):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from service.client import Client
-from service.commands import show
+from service.commands import exchange, show
 from service.commands.runs import asked
 from service.domain import ModelReference
 from service.errors import InvalidInput
@@ -87,6 +87,9 @@ def models(options: argparse.Namespace, settings: Settings) -> int:
             case None | "list":
                 found = client.models()
                 return _answer(options, found, lambda: _list_models(found))
+            case "show" if "@" in options.name:
+                one = client.version(*_resolve(client, options.name))
+                return _answer(options, one, lambda: _show_version(one))
             case "show":
                 model = client.model(options.name)
                 return _answer(options, model, lambda: _list_models([model]))
@@ -94,25 +97,28 @@ def models(options: argparse.Namespace, settings: Settings) -> int:
                 version = client.set_alias(options.name, options.alias, options.version)
             case "upload":
                 version = client.upload(options.name, options.file.read_bytes())
-            case _:
-                return _download(client, options)
+            case "import":
+                imported = exchange.take_in(client, options)
+                return _answer(options, imported, lambda: _show_imported(imported))
+            case action:
+                name, number = _resolve(client, options.name)
+                kind = options.format if action == "export" else "npz"
+                written = exchange.give_out(client, name, number, kind, options.output)
+                text = f"{name}@{number} written to {written['output']}"
+                return _answer(options, written, lambda: show.out.print(text))
     text = f"{version['name']}@{version['version']}  {', '.join(version['aliases'])}"
     return _answer(options, version, lambda: show.out.print(text))
 
 
-def _download(client: Client, options: argparse.Namespace) -> int:
-    reference = ModelReference.parse(options.name)
-    number = reference.version
-    if number is None:
-        aliases = client.model(reference.name)["aliases"]
-        if reference.alias not in aliases:
-            raise InvalidInput(f"{reference.name} has no alias {reference.alias}; it has {', '.join(aliases)}")
-        number = aliases[reference.alias]
-    path = options.output or Path(f"{reference.name}-{number}.npz")
-    data = client.artifact(reference.name, number)
-    path.write_bytes(data)
-    told = {"model": reference.name, "version": number, "output": str(path), "size": len(data)}
-    return _answer(options, told, lambda: show.out.print(f"{reference.name}@{number} written to {path}"))
+def _resolve(client: Client, text: str) -> tuple[str, int]:
+    """The name and the number of the version that `name`, `name@version` or `name@alias` means now."""
+    reference = ModelReference.parse(text)
+    if reference.version is not None:
+        return reference.name, reference.version
+    aliases = client.model(reference.name)["aliases"]
+    if reference.alias not in aliases:
+        raise InvalidInput(f"{reference.name} has no alias {reference.alias}; it has {', '.join(aliases)}")
+    return reference.name, aliases[reference.alias]
 
 
 def _answer(options: argparse.Namespace, value: object, tell: Any) -> int:
@@ -175,3 +181,39 @@ def _list_models(found: list[JSON]) -> None:
             place = f"{model['name']}@{version['version']}"
             rows.append((place, ", ".join(version["aliases"]), ", ".join(told), version["created_at"]))
     show.table(("version", "aliases", "on the test set", "created"), rows)
+
+
+def _show_version(version: JSON) -> None:
+    rows: list[tuple[str, object]] = [
+        ("version", f"{version['name']}@{version['version']}"),
+        ("aliases", ", ".join(version["aliases"])),
+        *((name, version[name]) for name in ("created_at", "task", "dataset", "seed", "sha256", "size")),
+        *((name, f"{value:.4f}") for name, value in version["metrics"].items()),
+    ]
+    show.table(("field", "value"), rows)
+    show.out.print()
+    _show_summary(version["summary"])
+
+
+def _show_summary(summary: JSON) -> None:
+    counted = ("parameters", "multiply_adds", "array_bytes", "activation_bytes")
+    rows: list[tuple[object, ...]] = [("", "input", _shape(summary["input_shape"]), *[None] * len(counted))]
+    rows += [
+        (layer["index"], layer["type"], _shape(layer["output_shape"]), *(f"{layer[name]:,}" for name in counted))
+        for layer in summary["layers"]
+    ]
+    rows.append(("", "total", None, *(f"{summary[name]:,}" for name in counted)))
+    titles = tuple(name.replace("_", " ") for name in counted)
+    show.table(("layer", "type", "output", *titles), rows, right=titles)
+
+
+def _shape(sides: list[int]) -> str:
+    return " × ".join(map(str, sides))
+
+
+def _show_imported(told: JSON) -> None:
+    show.table(("metric", "value"), [(name, f"{value:.4f}") for name, value in told["metrics"].items()])
+    if "output" in told:
+        show.out.print(f"written to {told['output']}")
+    else:
+        show.out.print(f"published as {told['model']}@{told['version']}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 from typing import Any
 
 from nn import datasets
@@ -12,7 +13,7 @@ from service.errors import InvalidInput
 
 def asked(options: argparse.Namespace) -> dict[str, Any]:
     """The file of `--spec`, if there is one, with what the other arguments change in it."""
-    body: dict[str, Any] = _read(options) if options.spec else {}
+    body: dict[str, Any] = read_run(options.spec) if options.spec else {}
     for name in ("dataset", "model"):
         if getattr(options, name):
             body[name] = getattr(options, name)
@@ -31,6 +32,7 @@ def asked(options: argparse.Namespace) -> dict[str, Any]:
     if options.no_early_stopping:
         training["early_stopping"] = None
     given = {name: getattr(options, name) for name in ("learning_rate", "momentum", "nesterov")}
+    given["type"] = options.optimizer
     changed = {name: value for name, value in given.items() if value is not None}
     if changed:
         training["optimizer"] = {**(training.get("optimizer") or {}), **changed}
@@ -39,13 +41,14 @@ def asked(options: argparse.Namespace) -> dict[str, Any]:
     return body
 
 
-def _read(options: argparse.Namespace) -> dict[str, Any]:
+def read_run(path: Path) -> dict[str, Any]:
+    """The run in a JSON file. Raises `InvalidInput` where that is not an object."""
     try:
-        body = json.loads(options.spec.read_text())
+        body = json.loads(path.read_text())
     except ValueError as error:
-        raise InvalidInput(f"{options.spec} is not JSON: {error}") from None
+        raise InvalidInput(f"{path} is not JSON: {error}") from None
     if not isinstance(body, dict):
-        raise InvalidInput(f"{options.spec}: expected an object as POST /jobs takes it")
+        raise InvalidInput(f"{path}: expected an object as POST /jobs takes it")
     return body
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 # What is shown is text of other people's making: brackets and colons in it are neither markup nor emoji. Whoever reads
 # from a pipe has no width.
@@ -21,9 +21,11 @@ def as_json(value: object) -> None:
     out.print(json.dumps(value, indent=2))
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()) -> None:
+    """Prints a table; the columns in `right` are aligned there, as numbers are."""
     cells = [["-" if cell is None else str(cell) for cell in row] for row in rows]
-    shown = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    headed = [Column(name, justify="right" if name in right else "left") for name in columns]
+    shown = Table(*headed, box=None, pad_edge=False, header_style="bold")
     # An id that is cut on a narrow terminal is of no use.
     shown.columns[0].min_width = max((len(row[0]) for row in cells), default=0)
     for row in cells:

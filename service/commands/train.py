@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import nn
 from nn import run
 from nn.fitting import steps_per_epoch
+from nn.network import takes_pictures
 from nn.schema import parse
+from service import resources
 from service.commands import show
 from service.commands.runs import asked
 from service.domain import ModelReference, check_name
 from service.errors import InvalidInput
 from service.jobs import JobRequest
 from service.settings import Settings
+
+CHECKPOINT_SECONDS = 1.0  # an epoch of a small network takes less time than it takes to write a file
 
 
 def train(options: argparse.Namespace, settings: Settings) -> int:
@@ -24,14 +32,14 @@ def train(options: argparse.Namespace, settings: Settings) -> int:
     name = described.dataset if request.model is None else request.model
     check_name(name)
     # Before the training, which is lost where its result cannot be kept.
-    for path in (options.output, options.plot):
+    for path in (options.output, options.plot, options.checkpoint):
         if path and (not path.parent.is_dir() or path.is_dir()):
             raise InvalidInput(f"{path} cannot be written: expected the name of a file in a directory that is there")
     if options.plot:
         from service.commands import plots
 
         plots.check(options.plot)
-    model, result = _fit(described, quiet=bool(options.json))
+    model, result = _fit(described, settings, options.checkpoint, quiet=bool(options.json))
     data = nn.dumps(model)
     told: dict[str, Any] = {
         "model": name,
@@ -63,8 +71,12 @@ def evaluate(options: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def _fit(described: nn.RunSpec, *, quiet: bool) -> tuple[nn.Model, nn.FitResult]:
+def _fit(
+    described: nn.RunSpec, settings: Settings, checkpoint: Path | None, *, quiet: bool
+) -> tuple[nn.Model, nn.FitResult]:
     table = show.EpochTable()
+    resume = checkpoint.read_bytes() if checkpoint is not None and checkpoint.is_file() else None
+    kept = time.monotonic()
     with show.progress_bar() as bar:
         task = bar.add_task(described.dataset, total=None, told="")
 
@@ -77,11 +89,37 @@ def _fit(described: nn.RunSpec, *, quiet: bool) -> tuple[nn.Model, nn.FitResult]
                 table.add(done.row())
 
         def step(number: int) -> bool:
-            if number % 64 == 0:
-                bar.update(task, completed=number)
+            bar.update(task, completed=number)
             return False
 
-        return nn.train(described, on_start=start, on_epoch=epoch, should_stop=step)
+        def keep(make: Callable[[], bytes]) -> None:
+            nonlocal kept
+            if checkpoint is not None and time.monotonic() - kept >= CHECKPOINT_SECONDS:
+                _replace(checkpoint, make())
+                kept = time.monotonic()
+
+        return nn.train(
+            described,
+            threads=resources.training_threads(takes_pictures(described.network), settings.training_threads),
+            resume=resume,
+            on_start=start,
+            on_epoch=epoch,
+            on_checkpoint=keep,
+            should_stop=step,
+        )
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Writes a file so that a crash leaves the old one or the new one, whole."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        try:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            Path(file.name).replace(path)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
 
 
 def _publish(settings: Settings, name: str, data: bytes) -> dict[str, Any]:

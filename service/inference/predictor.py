@@ -61,7 +61,7 @@ class Predictor:
         if future is not None:
             return future.result()
         try:
-            loading.set_result(self._registry.load(version))
+            loading.set_result(self._registry.load(version).frozen())
         except BaseException as error:
             with self._lock:
                 self._models.pop(version.sha256, None)

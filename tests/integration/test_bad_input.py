@@ -43,6 +43,17 @@ def optimizer(**fields: object) -> JSON:
     return training(optimizer={"type": "sgd", **fields})
 
 
+def mnist(*layers: object) -> JSON:
+    return {"dataset": "mnist", **network(*layers)}
+
+
+def conv(filters: object = 4, **fields: object) -> JSON:
+    return {"type": "conv2d", "filters": filters, **fields}
+
+
+FLATTEN = {"type": "flatten"}
+
+
 JOBS: dict[str, tuple[JSON, str]] = {
     "no data set": ({}, "#/dataset"),
     "unknown data set": ({"dataset": "iris"}, "mnist, heart, toy-regression"),
@@ -68,6 +79,61 @@ JOBS: dict[str, tuple[JSON, str]] = {
         {"dataset": "heart", **training(validation_fraction=0, early_stopping={"patience": 3})},
         "validation_fraction",
     ),
+    "unknown layer, told with all others": (
+        mnist({"type": "transformer"}),
+        "max_pool2d, average_pool2d, flatten, global_",
+    ),
+    "picture layer for a table": ({"dataset": "heart", **network(conv(), FLATTEN, dense(1))}, "#/network/layers/0"),
+    "picture layer for numbers": ({"dataset": "toy-regression", **network(FLATTEN, dense(1))}, "rows of 1 numbers"),
+    "network that ends in pictures": (mnist(conv(10)), "put flatten or global_average_pool2d"),
+    "dense layer behind pictures": (mnist(conv(), dense(10)), "#/network/layers/1"),
+    "picture layer behind rows": (mnist(FLATTEN, conv(), FLATTEN, dense(10)), "#/network/layers/1"),
+    "kernel larger than the picture": (
+        mnist(conv(kernel_size=29), FLATTEN, dense(10)),
+        "#/network/layers/0/kernel_size",
+    ),
+    "field larger than the picture": (
+        mnist({"type": "max_pool2d", "pool_size": 29}, FLATTEN, dense(10)),
+        "#/network/layers/0/pool_size",
+    ),
+    "unknown padding": (mnist(conv(padding="full"), FLATTEN, dense(10)), "#/network/layers/0/padding"),
+    "dropout of all": (mnist({"type": "dropout", "rate": 1}, dense(10)), "#/network/layers/0/rate"),
+    "dropout of nothing said": (mnist({"type": "dropout"}, dense(10)), "#/network/layers/0/rate"),
+    "too much memory for pictures": (
+        mnist(conv(4096, kernel_size=64, padding="same"), FLATTEN, dense(10)),
+        "fewer units",
+    ),
+    "unknown optimizer, told with all others": (
+        {"dataset": "heart", **training(optimizer={"type": "lion"})},
+        "sgd, rmsprop, adam, adamw",
+    ),
+    "field of another optimizer": (
+        {"dataset": "heart", **training(optimizer={"type": "adam", "momentum": 0.9})},
+        "#/training/optimizer/momentum",
+    ),
+    "nesterov without momentum": ({"dataset": "heart", **optimizer(nesterov=True)}, "set a momentum"),
+    "unknown schedule": ({"dataset": "heart", **training(schedule={"type": "linear"})}, "reduce_on_plateau"),
+    "schedule without a type": ({"dataset": "heart", **training(schedule={"every": 3})}, "#/training/schedule"),
+    "schedule of no length": (
+        {"dataset": "heart", **training(schedule={"type": "step", "every": 0})},
+        "#/training/schedule/every",
+    ),
+    "class weights of a regression": (
+        {"dataset": "toy-regression", **training(class_weights=[1])},
+        "no classes; leave",
+    ),
+    "class weights of another length": ({"dataset": "heart", **training(class_weights=[1, 1, 1])}, "2 labels"),
+    "class weights of 0": ({"dataset": "heart", **training(class_weights=[0, 0])}, "#/training/class_weights"),
+    "class weight below 0": ({"dataset": "heart", **training(class_weights=[1, -1])}, "#/training/class_weights/1"),
+    "smoothed labels of a regression": (
+        {"dataset": "toy-regression", **training(label_smoothing=0.1)},
+        "#/training/label_smoothing",
+    ),
+    "augmentation of a table": ({"dataset": "heart", **training(augmentation={"shift": 1})}, "has none; leave it out"),
+    "augmentation beyond its range": (
+        {"dataset": "mnist", **training(augmentation={"rotation": 181})},
+        "#/training/augmentation/rotation",
+    ),
     "metadata as a list": ({"dataset": "heart", "metadata": [1]}, "#/metadata"),
     "network as a list": ({"dataset": "heart", "network": []}, "#/network"),
     "training as a word": ({"dataset": "heart", "training": "long"}, "#/training"),
@@ -86,6 +152,8 @@ JOBS: dict[str, tuple[JSON, str]] = {
             "batch_size": (0, -16, 0.5, 10**9),
             "seed": (-1, 1.5, 2**53),
             "validation_fraction": (-0.1, 1, 0.0001, "0.1"),
+            "clip_norm": (0, -1, "1", True),
+            "label_smoothing": (-0.1, 1, None),
         }.items()
         for value in values
     },

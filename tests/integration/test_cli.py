@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -12,13 +13,16 @@ from typing import Any
 from unittest.mock import patch
 
 import httpx
+import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import save
 
 import nn
 from nn.features import Raw
+from nn.spec import SGDSpec
 from service.main import main
-from tests.integration.support import JSON, Server, cancel, encoded, environment, get, submit
+from tests.integration.support import JSON, Server, cancel, encoded, environment, get, submit, wait
 
 Result = subprocess.CompletedProcess[str]
 TrainServe = Callable[..., Result]
@@ -111,8 +115,8 @@ class TestTrain:
         trained = told(process("train", "toy-regression", *options, "--nesterov", "--output", "fit.npz", "--json"))
         assert [row["epoch"] for row in trained["epochs"]] == [1, 2, 3, 4]
         spec = nn.loads((tmp_path / "fit.npz").read_bytes()).metadata.spec
-        assert (spec.training.batch_size, spec.training.optimizer.nesterov) == (50, True)
-        assert (spec.training.optimizer.learning_rate, spec.training.optimizer.momentum) == (0.02, 0.8)
+        assert spec.training.batch_size == 50
+        assert spec.training.optimizer == SGDSpec(learning_rate=0.02, momentum=0.8, nesterov=True)
         assert not (tmp_path / "own").exists(), "nothing is published"
         evaluated = told(process("evaluate", "fit.npz", "--json"))
         assert evaluated["metrics"]["test_loss"] == pytest.approx(trained["metrics"]["test_loss"], rel=1e-6)
@@ -256,10 +260,31 @@ class TestModels:
         ]
         assert "champion, latest" in trainserve("models", "show", "carried").stdout
 
+    def test_a_version_layer_by_layer(self, trainserve: TrainServe, http: httpx.Client) -> None:
+        shown = [line.split() for line in trainserve("models", "show", "heart@latest").stdout.splitlines()]
+        assert ["version", "heart@1"] in shown
+        table = shown[[line[:1] for line in shown].index(["layer"]) :]
+        assert " ".join(table[0]) == "layer type output parameters multiply adds array bytes activation bytes"
+        assert table[1:] == [
+            ["input", "23", "-", "-", "-", "-"],
+            ["0", "dense", "8", "192", "184", "768", "32"],
+            ["1", "relu", "8", "0", "0", "0", "32"],
+            ["2", "dense", "1", "9", "8", "36", "4"],
+            ["3", "sigmoid", "1", "0", "0", "0", "4"],
+            ["total", "-", "201", "192", "804", "72"],
+        ]
+        assert told(trainserve("models", "show", "heart@1", "--json")) == get(http, "/models/heart/versions/1")
+
     @pytest.mark.parametrize(
         ("arguments", "said"),
         [
             (["show", "unheard-of"], "there is no model"),
+            (["show", "unheard-of@1"], "there is no model"),
+            (["show", "mnist@77"], "there is no mnist@77"),
+            (["show", "mnist@champion"], "no alias champion"),
+            (["export", "mnist@77", "--format", "onnx"], "there is no mnist@77"),
+            (["import", "mine", "--weights", "nowhere.safetensors"], "nowhere.safetensors"),
+            (["import", "../mine", "--weights", "nowhere.safetensors"], "cannot name a model"),
             (["alias", "mnist", "champion", "77"], "there is no mnist@77"),
             (["download", "mnist@champion"], "no alias champion"),
             (["upload", "mine", "nowhere.npz"], "nowhere.npz"),
@@ -267,6 +292,152 @@ class TestModels:
     )
     def test_what_cannot_be_done(self, arguments: list[str], said: str, trainserve: TrainServe) -> None:
         assert said in complaint(trainserve("models", *arguments), 1)
+
+
+RELU_8_1: list[JSON] = [{"type": "dense", "units": 8}, {"type": "relu"}, {"type": "dense", "units": 1}]
+
+
+class TestExportAndImport:
+    @pytest.mark.parametrize("kind", ["onnx", "safetensors", "npz"])
+    def test_what_is_written(
+        self, kind: str, process: TrainServe, trainserve: TrainServe, tmp_path: Path, http: httpx.Client
+    ) -> None:
+        written = told(process("models", "export", "heart", "--format", kind, "--json"))
+        data = (tmp_path / f"heart-1.{kind}").read_bytes()
+        digest = hashlib.sha256(data).hexdigest()
+        assert written == {
+            "model": "heart", "version": 1, "output": f"heart-1.{kind}", "size": len(data), "sha256": digest,
+        }  # fmt: skip
+        assert (digest == get(http, "/models/heart/versions/1")["sha256"]) == (kind == "npz")
+        again = trainserve("models", "export", "heart@1", "--format", kind, "--output", "other")
+        assert again.stdout == "heart@1 written to other\n"
+        assert (tmp_path / "other").read_bytes() == data
+
+    def test_onnx_answers_as_the_server_does(
+        self, trainserve: TrainServe, tmp_path: Path, http: httpx.Client, digits: tuple[Raw, list[int]]
+    ) -> None:
+        onnxruntime = pytest.importorskip("onnxruntime")
+        trainserve("models", "export", "mnist@latest", "--format", "onnx")
+        session = onnxruntime.InferenceSession(tmp_path / "mnist-1.onnx", providers=["CPUExecutionProvider"])
+        inputs = digits[0][:20].reshape(20, -1) / 255
+        (found,) = session.run(["probabilities"], {"inputs": inputs.astype(np.float32)})
+        answered = http.post("/predict", json={"model": "mnist@1", "inputs": inputs.tolist()}).json()["predictions"]
+        np.testing.assert_allclose(found, [answer["probabilities"] for answer in answered], rtol=0, atol=1e-5)
+
+    def test_a_network_for_pictures_from_the_job_to_onnxruntime(
+        self, trainserve: TrainServe, tmp_path: Path, http: httpx.Client, digits: tuple[Raw, list[int]]
+    ) -> None:
+        onnxruntime = pytest.importorskip("onnxruntime")
+        network: JSON = {
+            "layers": [
+                {"type": "conv2d", "filters": 3, "kernel_size": 5, "stride": 2, "padding": "same"},
+                {"type": "batch_norm"},
+                {"type": "leaky_relu"},
+                {"type": "max_pool2d"},
+                {"type": "average_pool2d", "pool_size": 3, "stride": 1},
+                {"type": "flatten"},
+                {"type": "dropout", "rate": 0.1},
+                {"type": "dense", "units": 10},
+                {"type": "softmax"},
+            ]
+        }
+        job = submit(http, "mnist", model="pictures", network=network, training={"epochs": 1, "batch_size": 500})
+        wait(http, job["id"], "succeeded", seconds=60)
+        summary = told(trainserve("models", "show", "pictures@1", "--json"))["summary"]
+        assert [layer["type"] for layer in summary["layers"]] == [layer["type"] for layer in network["layers"]]
+        assert [layer["output_shape"] for layer in summary["layers"]] == [
+            *[[14, 14, 3]] * 3, [7, 7, 3], [5, 5, 3], [75], [75], [10], [10],
+        ]  # fmt: skip
+        trainserve("models", "export", "pictures", "--format", "onnx")
+        session = onnxruntime.InferenceSession(tmp_path / "pictures-1.onnx", providers=["CPUExecutionProvider"])
+        inputs = digits[0][:20].reshape(20, -1) / 255
+        (found,) = session.run(["probabilities"], {"inputs": inputs.astype(np.float32)})
+        answered = http.post("/predict", json={"model": "pictures", "inputs": inputs.tolist()}).json()["predictions"]
+        np.testing.assert_allclose(found, [answer["probabilities"] for answer in answered], rtol=0, atol=1e-5)
+
+    @pytest.mark.parametrize("name", ["heart", "toy-regression"])
+    def test_weights_go_out_and_come_in_again(
+        self, name: str, trainserve: TrainServe, tmp_path: Path, http: httpx.Client
+    ) -> None:
+        before, example = get(http, f"/models/{name}/versions/1"), get(http, f"/models/{name}/example")
+        (tmp_path / "run.json").write_text(json.dumps(before["spec"]))
+        trainserve("models", "export", name, "--format", "safetensors", "--output", "weights")
+        answers = []
+        for spec in ([], ["--spec", "run.json"]):
+            imported = told(trainserve("models", "import", f"again-{name}", "--weights", "weights", *spec, "--json"))
+            after = get(http, f"/models/again-{name}/versions/{imported['version']}")
+            assert (after["sha256"], after["metrics"]) == (imported["sha256"], imported["metrics"])
+            assert after["metrics"] == pytest.approx(
+                {key: value for key, value in before["metrics"].items() if key.startswith("test_")}, rel=1e-6
+            )
+            assert {key: after[key] for key in ("spec", "inputs", "outputs", "summary", "dataset_sha256")} == {
+                key: before[key] for key in ("spec", "inputs", "outputs", "summary", "dataset_sha256")
+            }
+            assert "safetensors" in after["library_versions"], "it was not trained here"
+            model = f"again-{name}@{imported['version']}"
+            answers.append(http.post("/predict", json=example | {"model": model}).json()["predictions"])
+        assert answers == 2 * [http.post("/predict", json=example | {"model": name}).json()["predictions"]]
+        data = [http.get(f"/models/{name}/versions/1/artifact").content for name in (name, f"again-{name}")]
+        own, again = (nn.loads(artifact).network.arrays for artifact in data)
+        assert own.keys() == again.keys()
+        for array in own:
+            np.testing.assert_array_equal(own[array], again[array])
+
+    def test_to_a_file(self, trainserve: TrainServe, tmp_path: Path, http: httpx.Client) -> None:
+        trainserve("models", "export", "heart", "--format", "safetensors")
+        result = trainserve("models", "import", "heart", "--weights", "heart-1.safetensors", "--output", "heart.npz")
+        assert "test_accuracy" in result.stdout
+        assert result.stdout.splitlines()[-1] == "written to heart.npz"
+        metrics = told(trainserve("evaluate", "heart.npz", "--json"))["metrics"]
+        assert metrics == nn.loads((tmp_path / "heart.npz").read_bytes()).metadata.metrics
+        assert get(http, "/models/heart")["aliases"] == {"latest": 1}
+
+    @pytest.mark.parametrize(
+        ("run", "said"),
+        [
+            ({"dataset": "iris"}, "no data set 'iris'"),
+            (
+                {"dataset": "toy-regression", "network": {"layers": RELU_8_1}},
+                "layers.0.weight: expected shape (1, 8); got (23, 8)",
+            ),
+            (
+                {"dataset": "heart", "network": {"layers": [{"type": "dense", "units": 1}]}},
+                "not known layers.2.bias, layers.2.weight",
+            ),
+            ({"dataset": "heart", "weights": 1}, "#/weights"),
+            ([], "expected an object as POST /jobs takes it"),
+        ],
+    )
+    def test_a_run_that_the_weights_do_not_fit(
+        self, run: object, said: str, trainserve: TrainServe, tmp_path: Path, unchanged: None
+    ) -> None:
+        (tmp_path / "run.json").write_text(json.dumps(run))
+        trainserve("models", "export", "heart", "--format", "safetensors")
+        result = trainserve("models", "import", "mine", "--weights", "heart-1.safetensors", "--spec", "run.json")
+        assert said in complaint(result, 1)
+
+    def test_a_file_that_is_none_and_one_that_tells_no_run(self, trainserve: TrainServe, tmp_path: Path) -> None:
+        (tmp_path / "x").write_bytes(b"no weights")
+        assert "not a safetensors file" in complaint(trainserve("models", "import", "mine", "--weights", "x"), 1)
+        (tmp_path / "x").write_bytes(save({"layers.0.weight": np.zeros((23, 1))}))
+        assert "--spec" in complaint(trainserve("models", "import", "mine", "--weights", "x"), 1)
+
+    @pytest.mark.parametrize(
+        ("library", "arguments"),
+        [
+            ("onnx", ["export", "heart", "--format", "onnx"]),
+            ("safetensors", ["export", "heart", "--format", "safetensors"]),
+            ("safetensors", ["import", "mine", "--weights", "x"]),
+        ],
+    )
+    def test_without_the_extra(
+        self, library: str, arguments: list[str], trainserve: TrainServe, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, library, None)
+        monkeypatch.delitem(sys.modules, f"service.exports.{library}", raising=False)
+        monkeypatch.delattr(f"service.exports.{library}", raising=False)
+        assert "pip install 'trainserve[export]'" in complaint(trainserve("models", *arguments), 1)
+        assert trainserve("models", "export", "heart", "--format", "npz").returncode == 0
 
 
 class TestServe:

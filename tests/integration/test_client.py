@@ -97,6 +97,7 @@ def test_an_artifact_goes_out_and_comes_in_again(call: Caller, http: httpx.Clien
     assert artifact == http.get("/models/toy-regression/versions/1/artifact").content
     name = f"uploaded-by-{call.kind}"
     version = call("upload", name, artifact)
+    assert call("version", name, 1) == version
     assert (version["name"], version["version"]) == (name, 1)
     assert call("set_alias", name, "champion", 1)["aliases"] == ["champion", "latest"]
 

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from itertools import zip_longest
+from typing import Any, Literal, get_args, get_origin
 
 import httpx
+import numpy as np
 import pytest
+from PIL import Image
 
+import nn
 from nn.datasets import DATASETS
+from nn.features import Raw
+from nn.network import LAYERS
+from nn.schema import fields_of, type_names
+from nn.spec import OptimizerSpec, ScheduleSpec
 from tests.integration.support import (
     ENDLESS,
     JSON,
     Server,
+    ask,
     cancel,
+    encoded,
     get,
     is_problem,
     newest,
+    npy,
     submit,
     until,
     wait,
@@ -59,9 +72,7 @@ def test_a_data_set_alone_is_enough(dataset: str, http: httpx.Client, occupied: 
     job = submit(http, dataset)
     assert job["model"] == dataset
     assert job["spec"]["network"]["layers"][0]["units"] > 0
-    assert {"loss", "epochs", "batch_size", "seed", "validation_fraction", "optimizer", "early_stopping"} == set(
-        job["spec"]["training"]
-    )
+    assert set(job["spec"]["training"]) == {field.name for field in dataclasses.fields(nn.TrainingSpec)}
     cancel(http, job["id"])
 
 
@@ -99,6 +110,144 @@ def test_a_job_makes_a_version_that_predicts(dataset: str, body: JSON, metric: s
 
     answer = http.post(f"/predict?model={model}", json=get(http, f"/models/{model}/example"))
     assert (answer.status_code, answer.json()["version"]) == (200, before + 1)
+
+
+def layer(kind: str, **fields: object) -> JSON:
+    return {"type": kind, **fields}
+
+
+# The two have every kind of layer; the first ends in softmax, the second in what goes into it.
+FLATTENED = [
+    *(layer("conv2d", filters=3, stride=3, padding="same"), layer("batch_norm"), layer("leaky_relu")),
+    *(layer("max_pool2d"), layer("conv2d", filters=4), layer("gelu"), layer("average_pool2d"), layer("flatten")),
+    *(layer("dropout", rate=0.1), layer("dense", units=16, initializer="xavier"), layer("elu"), layer("batch_norm")),
+    *(layer("dense", units=16), layer("softplus"), layer("dense", units=10), layer("softmax")),
+]
+AVERAGED = [
+    *(layer("conv2d", filters=8, kernel_size=5, stride=4), layer("relu"), layer("identity")),
+    *(layer("global_average_pool2d"), layer("dense", units=8), layer("tanh"), layer("dense", units=8)),
+    *(layer("sigmoid"), layer("dense", units=10)),
+]
+TENTH_OF_MNIST = {"validation_fraction": 0.9, "batch_size": 64, "epochs": 2, "early_stopping": None}
+
+
+class TestPictures:
+    """Networks with layers for pictures, from the request to an answer."""
+
+    def test_between_them_the_networks_have_every_layer_that_there_is(self) -> None:
+        assert {described["type"] for described in FLATTENED + AVERAGED} == set(LAYERS)
+
+    @pytest.mark.parametrize(
+        ("layers", "training"),
+        [
+            (
+                FLATTENED,
+                {
+                    "optimizer": {"type": "adam", "weight_decay": 0.0001},
+                    "schedule": {"type": "one_cycle"},
+                    "augmentation": {"shift": 1, "rotation": 5, "scale": 0.05, "shear": 3, "elastic": 0.5},
+                    "label_smoothing": 0.05,
+                    "clip_norm": 5,
+                },
+            ),
+            (
+                AVERAGED,
+                {
+                    "optimizer": {"type": "rmsprop"},
+                    "schedule": {"type": "cosine", "warm_up": 0.1},
+                    "class_weights": [1, 1, 1, 1, 1, 1, 1, 1, 2, 2],
+                },
+            ),
+        ],
+        ids=["flattened", "averaged"],
+    )
+    def test_a_job_makes_a_version_that_reads_digits(
+        self, layers: list[JSON], training: JSON, http: httpx.Client, digits: tuple[Raw, list[int]]
+    ) -> None:
+        before = newest(http, "convolutional")
+        asked = {"network": {"layers": layers}, "training": TENTH_OF_MNIST | training}
+        job = wait(http, submit(http, "mnist", model="convolutional", **asked)["id"], "succeeded")
+        rows = get(http, f"/jobs/{job['id']}/history")["epochs"]
+        assert [row["epoch"] for row in rows] == [1, 2]
+        assert rows[1]["loss"] < rows[0]["loss"]
+        assert rows[1]["learning_rate"] < rows[0]["learning_rate"], "the schedule has moved it"
+        assert job["result"]["version"] == before + 1
+        version = get(http, f"/models/convolutional/versions/{before + 1}")
+        assert version["spec"] == job["spec"]
+        described = version["spec"]["network"]["layers"]
+        assert [found.items() >= one.items() for found, one in zip(described, layers, strict=True)] == [True] * len(
+            layers
+        )
+
+        pictures, labels = digits
+        model = nn.loads(http.get(f"/models/convolutional/versions/{before + 1}/artifact").content)
+        expected = model.predict(pictures[:100].reshape(100, -1))
+        answer = ask(http, npy(pictures[:100]), "application/x-npy", model=f"convolutional@{before + 1}").json()
+        found = np.array([one["probabilities"] for one in answer["predictions"]])
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
+        right = np.mean([one["label"] == label for one, label in zip(answer["predictions"], labels, strict=False)])
+        assert right == pytest.approx(job["result"]["metrics"]["test_accuracy"], abs=0.2)
+        picture = encoded(Image.fromarray(pictures[0]))
+        assert ask(http, picture, "image/png", model="convolutional").json()["predictions"][0]["label"] in range(10)
+        example = get(http, "/models/convolutional/example")
+        assert http.post("/predict?model=convolutional", json=example).status_code == 200
+
+
+OPTIMIZERS = [name for kind in get_args(OptimizerSpec) for name in type_names(kind)]
+SCHEDULES = [name for kind in get_args(ScheduleSpec) for name in type_names(kind)]
+
+
+class TestNames:
+    """Whatever the engine knows by name can be asked for, and stands in the description of the service."""
+
+    def test_every_optimizer_and_every_schedule_trains(self, http: httpx.Client) -> None:
+        jobs = []
+        for optimizer, schedule in zip_longest(OPTIMIZERS, SCHEDULES, fillvalue="sgd"):
+            training = {"epochs": 2, "optimizer": {"type": optimizer}, "schedule": {"type": schedule}}
+            jobs.append(submit(http, model="every", training=training))
+        assert len(jobs) == max(len(OPTIMIZERS), len(SCHEDULES))
+        for job in jobs:
+            ended = wait(http, job["id"], "succeeded")
+            assert ended["spec"] == job["spec"]
+            assert math.isfinite(ended["result"]["metrics"]["test_loss"])
+
+    def test_all_of_them_are_described(self, http: httpx.Client) -> None:
+        content = get(http, "/openapi.json")["paths"]["/jobs"]["post"]["requestBody"]["content"]["application/json"]
+        described = set(enumerated(content["schema"]))
+        known = set(names(nn.NetworkSpec)) | set(names(nn.TrainingSpec))
+        assert known > {*LAYERS, *OPTIMIZERS, *SCHEDULES}
+        assert described == known | set(DATASETS)
+
+    @pytest.mark.parametrize("kind", [nn.NetworkSpec, nn.TrainingSpec])
+    def test_so_are_all_fields(self, kind: type, http: httpx.Client) -> None:
+        content = get(http, "/openapi.json")["paths"]["/jobs"]["post"]["requestBody"]["content"]["application/json"]
+        part = "network" if kind is nn.NetworkSpec else "training"
+        described = content["schema"]["properties"][part]
+        assert set(described["properties"]) == {field.name for field in dataclasses.fields(kind)}
+        assert described["additionalProperties"] is False
+
+
+def names(kind: Any) -> Iterator[str]:
+    """Every word that a dataclass, or what its fields are made of, takes."""
+    if get_origin(kind) is Literal:
+        yield from get_args(kind)
+    elif dataclasses.is_dataclass(kind):
+        for _, hint in fields_of(kind):  # type: ignore[arg-type]
+            yield from names(hint)
+    else:
+        for part in get_args(kind):
+            yield from names(part)
+
+
+def enumerated(schema: Any) -> Iterator[str]:
+    """Every word in an `enum` of a JSON Schema."""
+    if isinstance(schema, dict):
+        yield from schema.get("enum", [])
+        for part in schema.values():
+            yield from enumerated(part)
+    elif isinstance(schema, list):
+        for part in schema:
+            yield from enumerated(part)
 
 
 def test_jobs_after_one_another_make_versions_after_one_another(http: httpx.Client) -> None:

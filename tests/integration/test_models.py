@@ -59,6 +59,7 @@ class TestWhatIsThere:
         self, name: str, task: str, kind: str, metric: str, least: float, http: httpx.Client
     ) -> None:
         version = get(http, f"/models/{name}/versions/1")
+        assert version.pop("summary")
         assert version == get(http, f"/models/{name}")["versions"][0]
         assert set(version) >= FIELDS
         assert (version["name"], version["version"], version["job"], version["task"]) == (name, 1, None, task)
@@ -69,6 +70,37 @@ class TestWhatIsThere:
         assert set(version["library_versions"]) >= {"numpy", "python", "trainserve"}
         assert version["aliases"] == ["latest"]
         assert datetime.fromisoformat(version["created_at"]).tzinfo is not None
+
+    @pytest.mark.parametrize(
+        ("name", "input_shape", "types"),
+        [
+            ("mnist", [784], ["dense", "relu", "dense", "softmax"]),
+            ("heart", [23], ["dense", "relu", "dense", "sigmoid"]),
+            ("toy-regression", [1], ["dense", "tanh", "dense", "tanh", "dense"]),
+        ],
+    )
+    def test_a_version_is_told_layer_by_layer(
+        self, name: str, input_shape: list[int], types: list[str], http: httpx.Client
+    ) -> None:
+        version = get(http, f"/models/{name}/versions/1")
+        summary = version["summary"]
+        assert summary["input_shape"] == input_shape
+        layers = summary["layers"]
+        assert [layer["type"] for layer in layers] == types
+        assert [layer["index"] for layer in layers] == list(range(len(types)))
+        described = version["spec"]["network"]["layers"]
+        assert [layer["output_shape"] for layer in layers if layer["type"] == "dense"] == [
+            [layer["units"]] for layer in described if layer["type"] == "dense"
+        ]
+        for field in ("parameters", "multiply_adds", "array_bytes", "activation_bytes"):
+            assert summary[field] == sum(layer[field] for layer in layers) > 0
+        arrays = nn.loads(http.get(f"/models/{name}/versions/1/artifact").content).network.arrays.values()
+        assert summary["array_bytes"] == sum(array.nbytes for array in arrays)
+
+    def test_the_summary_is_described(self, http: httpx.Client) -> None:
+        described = get(http, "/openapi.json")["components"]["schemas"]
+        assert set(described["Summary"]["required"]) == set(get(http, "/models/mnist/versions/1")["summary"])
+        assert "output_shape" in described["LayerSummary"]["description"]
 
     @pytest.mark.parametrize(
         "path",

@@ -12,7 +12,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from nn.datasets import DATASETS
-from nn.spec import ActivationName, InitializerName, LossName
+from nn.network import LAYERS
+from nn.spec import InitializerName, LossName
 from tests.integration.support import JSON, Server, get, is_problem, logged, until
 
 MADE = re.compile(r"[0-9a-f]{32}")
@@ -171,7 +172,7 @@ class TestOpenAPI:
         ]
         (layer,) = [schema["properties"]["network"]["properties"]["layers"]["items"]]
         kinds = {kind for choice in layer["anyOf"] for kind in choice["properties"]["type"]["enum"]}
-        assert kinds == {"dense", *get_args(ActivationName)}
+        assert kinds == set(LAYERS)
         dense = next(choice for choice in layer["anyOf"] if "dense" in choice["properties"]["type"]["enum"])
         assert dense["properties"]["initializer"]["enum"] == list(get_args(InitializerName))
         assert schema["properties"]["training"]["properties"]["loss"]["enum"] == list(get_args(LossName))

@@ -8,14 +8,17 @@ import struct
 import tracemalloc
 import zipfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from nn import ArtifactError, Model, complete, dumps, loads, train
+from nn.activations import Array
 from nn.artifact import FORMAT_VERSION
 from nn.features import TableFeatures
+from nn.run import test as measured_again
 from nn.schema import to_json
 from tests.nn.support import DTYPES
 
@@ -23,15 +26,26 @@ Members = dict[str, bytes]
 Metadata = dict[str, Any]
 WEIGHT = "layers.0.weight.npy"
 NPY_MAGIC = b"\x93NUMPY\x01\x00"
+FORMAT_1 = Path(__file__).parent / "data" / "format-1"  # what the first release trained
 
 
 def small_model(dataset: str, dtype: str = "float32") -> Model:
-    n_outputs = 10 if dataset == "mnist" else 1
+    n_outputs = 10 if dataset == "few-digits" else 1
     network = {
         "layers": [{"type": "dense", "units": 3}, {"type": "tanh"}, {"type": "dense", "units": n_outputs}],
         "dtype": dtype,
     }
     return train(complete(dataset, network, {"epochs": 1, "batch_size": 1024}))[0]
+
+
+def model_for_pictures(dtype: str = "float32") -> Model:
+    """Of a data set that the fixture `few_digits` puts there, with every kind of array that a network has."""
+    layers = [
+        *({"type": "conv2d", "filters": 2, "stride": 3}, {"type": "batch_norm"}, {"type": "relu"}),
+        *({"type": "max_pool2d"}, {"type": "flatten"}, {"type": "batch_norm"}, {"type": "dense", "units": 10}),
+    ]
+    training = {"epochs": 1, "batch_size": 16, "class_weights": [1, 2] * 5, "optimizer": {"type": "adamw"}}
+    return train(complete("few-digits", {"layers": layers, "dtype": dtype}, training))[0]
 
 
 @pytest.fixture(scope="module")
@@ -86,14 +100,33 @@ def refused(data: bytes, message: str) -> None:
 
 
 class TestRoundTrip:
+    @pytest.mark.usefixtures("few_digits")
     @pytest.mark.parametrize("dtype", DTYPES)
-    @pytest.mark.parametrize("dataset", ["mnist", "heart", "toy-regression"])
+    @pytest.mark.parametrize("dataset", ["few-digits", "heart", "toy-regression"])
     def test_a_model_comes_back_the_same(self, dataset: str, dtype: str) -> None:
         original = small_model(dataset, dtype)
         loaded = loads(dumps(original))
         assert loaded.metadata == original.metadata
         np.testing.assert_array_equal(loaded.network.vector, original.network.vector)
         assert loaded.network.dtype == dtype
+        assert dumps(loaded) == dumps(original)
+
+    @pytest.mark.usefixtures("few_digits")
+    @pytest.mark.parametrize("dtype", DTYPES)
+    def test_with_its_running_statistics(self, dtype: str) -> None:
+        original = model_for_pictures(dtype)
+        loaded = loads(dumps(original))
+        assert loaded.metadata == original.metadata
+        assert list(loaded.network.arrays) == [
+            *(f"layers.0.{name}" for name in ("weight", "bias")),
+            *(f"layers.{at}.{name}" for at in (1,) for name in ("scale", "shift", "mean", "variance")),
+            *(f"layers.{at}.{name}" for at in (5,) for name in ("scale", "shift", "mean", "variance")),
+            *(f"layers.6.{name}" for name in ("weight", "bias")),
+        ]
+        for name, values in original.network.arrays.items():
+            np.testing.assert_array_equal(loaded.network.arrays[name], values, strict=True)
+        raw = loaded.metadata.features.read_array(np.array(original.metadata.example["inputs"]))
+        np.testing.assert_array_equal(loaded.predict(raw), original.predict(raw))
         assert dumps(loaded) == dumps(original)
 
     def test_it_predicts_the_same_from_raw_records(self) -> None:
@@ -110,8 +143,8 @@ class TestRoundTrip:
 
     def test_numpy_alone_reads_it(self, model: Model, data: bytes) -> None:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            assert set(archive.files) == {"metadata", *model.network.parameters}
-            for name, values in model.network.parameters.items():
+            assert set(archive.files) == {"metadata", *model.network.arrays}
+            for name, values in model.network.arrays.items():
                 np.testing.assert_array_equal(archive[name], values)
                 assert archive[name].dtype == values.dtype
             told = json.loads(archive["metadata"].tobytes())
@@ -124,6 +157,92 @@ class TestRoundTrip:
         again = loads(packed(dict(reversed(members.items()))))
         assert again.metadata == model.metadata
         np.testing.assert_array_equal(again.network.vector, model.network.vector)
+
+
+def relu(x: Array) -> Array:
+    return np.maximum(x, np.float32(0))
+
+
+def sigmoid(x: Array) -> Array:
+    return 1 / (1 + np.exp(-x))
+
+
+class TestFormat1:
+    """Of the release before convolutions, whose descriptions have fewer fields."""
+
+    def loaded(self, name: str) -> tuple[Model, dict[str, Any]]:
+        """The model, and what NumPy alone reads in its file."""
+        data = (FORMAT_1 / f"{name}.npz").read_bytes()
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            found = {member: archive[member] for member in archive.files}
+        found["metadata"] = json.loads(found["metadata"].tobytes())
+        assert found["metadata"]["format_version"] == 1
+        return loads(data), found
+
+    def test_of_numbers_answers_what_its_arrays_give(self) -> None:
+        model, found = self.loaded("toy-regression")
+        x = np.linspace(-2, 2, 101)[:, np.newaxis]
+        y = x.astype(np.float32)
+        for layer in (0, 2, 4):
+            y = y @ found[f"layers.{layer}.weight"] + found[f"layers.{layer}.bias"]
+            y = y if layer == 4 else np.tanh(y)
+        answers = model.predict(model.metadata.features.read_array(x))
+        np.testing.assert_array_equal(answers, y, strict=True)
+
+    def test_of_a_table_answers_what_its_arrays_give(self) -> None:
+        model, found = self.loaded("heart")
+        (record,) = found["metadata"]["example"]["records"]
+        records = [record, {**record, "age": 30, "sex": "female"}, {**record, "thal": None, "cholesterol": None}]
+        x = np.zeros((len(records), 23), np.float32)
+        for row, cells in zip(x, records, strict=True):
+            encoded: list[float] = []
+            for column in found["metadata"]["features"]["columns"]:
+                cell = cells[column["name"]]
+                if column["categories"]:
+                    chosen = column["categories"].index(cell) if cell is not None else column["fill"]
+                    encoded += [float(index == chosen) for index in range(len(column["categories"]))]
+                else:
+                    number = column["fill"] if cell is None else cell
+                    encoded.append((number - column["mean"]) / column["deviation"])
+            row[:] = encoded
+        hidden = relu(x @ found["layers.0.weight"] + found["layers.0.bias"])
+        logits = hidden @ found["layers.2.weight"] + found["layers.2.bias"]
+        np.testing.assert_array_equal(model.network.logits(x), logits, strict=True)
+        answers = model.predict(model.metadata.features.read_records(records))
+        np.testing.assert_allclose(answers, sigmoid(logits), rtol=1e-6)
+        assert len(set(answers[:, 0].tolist())) == 3
+
+    @pytest.mark.parametrize("name", ["heart", "toy-regression"])
+    def test_has_its_arrays_bit_for_bit_and_its_old_figures(self, name: str) -> None:
+        model, found = self.loaded(name)
+        assert set(found) == {"metadata", *model.network.arrays}
+        for array, values in model.network.arrays.items():
+            np.testing.assert_array_equal(values, found[array], strict=True)
+        told = found["metadata"]["metrics"]
+        assert measured_again(model) == pytest.approx({name: told[name] for name in told if name.startswith("test_")})
+
+    @pytest.mark.parametrize("name", ["heart", "toy-regression"])
+    def test_what_its_description_leaves_out_is_what_it_meant(self, name: str) -> None:
+        model, found = self.loaded(name)
+        training = to_json(model.metadata.spec.training)
+        told = found["metadata"]["spec"]["training"]
+        assert training.items() >= (told | {"optimizer": {**told["optimizer"], "weight_decay": 0}}).items()
+        assert (training["schedule"], training["clip_norm"]) == ({"type": "constant"}, None)
+        assert (training["label_smoothing"], training["class_weights"], training["augmentation"]) == (0, None, None)
+
+    @pytest.mark.parametrize("name", ["heart", "toy-regression"])
+    def test_can_be_written_and_read_again(self, name: str) -> None:
+        model, _ = self.loaded(name)
+        again = loads(dumps(model))
+        assert dumps(again) == dumps(model)
+        np.testing.assert_array_equal(again.network.vector, model.network.vector)
+        assert again.metadata.spec == model.metadata.spec
+
+    @pytest.mark.parametrize("name", ["heart", "toy-regression"])
+    def test_the_run_can_be_carried_out_again(self, name: str) -> None:
+        model, _ = self.loaded(name)
+        spec = model.metadata.spec
+        assert complete(spec.dataset, to_json(spec.network), to_json(spec.training)) == spec
 
 
 class TestDamage:
@@ -156,12 +275,11 @@ class TestDamage:
     @pytest.mark.parametrize("name", ["metadata.npy", WEIGHT])
     def test_any_byte_changed_by_someone_who_mends_the_checksum(self, name: str, members: Members) -> None:
         for place in range(len(members[name])):
-            for flip in (0x01, 0xFF):
-                content = bytearray(members[name])
-                content[place] ^= flip
-                spoilt = packed({**members, name: bytes(content)})
-                if self.harmless(spoilt):  # another number somewhere: a model like any other
-                    assert np.isfinite(loads(dumps(loads(spoilt))).network.vector).all()
+            content = bytearray(members[name])
+            content[place] ^= (0x01, 0x10, 0xFF)[place % 3]
+            spoilt = packed({**members, name: bytes(content)})
+            if self.harmless(spoilt):  # another number somewhere: a model like any other
+                assert np.isfinite(loads(dumps(loads(spoilt))).network.vector).all()
 
     @pytest.mark.parametrize("name", ["metadata.npy", WEIGHT])
     def test_a_member_cut_or_lengthened(self, name: str, members: Members) -> None:
@@ -236,7 +354,7 @@ class TestMembers:
     @pytest.mark.parametrize("name", [WEIGHT, "layers.2.bias.npy"])
     def test_missing(self, name: str, members: Members) -> None:
         del members[name]
-        refused(packed(members), f"not those of the network it describes: missing .'{name}'.")
+        refused(packed(members), f"not those of what it describes: missing .'{name}'.")
 
     @pytest.mark.parametrize(
         "name",
@@ -251,7 +369,7 @@ class TestMembers:
         ],
     )
     def test_unknown(self, name: str, members: Members) -> None:
-        refused(packed({**members, name: b""}), "not those of the network it describes: missing .., not known .")
+        refused(packed({**members, name: b""}), "not those of what it describes: missing .., not known .")
 
     def test_without_its_suffix(self, members: Members) -> None:
         members["layers.0.weight"] = members.pop(WEIGHT)
@@ -317,6 +435,20 @@ class TestMembers:
         array = np.array([[1, number, 1]], np.float32)
         refused(packed({**members, WEIGHT: npy(array)}), r"layers\.0\.weight holds numbers that are not finite")
 
+    @pytest.mark.usefixtures("few_digits")
+    @pytest.mark.parametrize(
+        ("name", "number", "message"),
+        [
+            ("layers.1.variance", -1e-6, "holds variances below 0"),
+            ("layers.5.variance", np.nan, "holds numbers that are not finite"),
+            ("layers.5.mean", np.inf, "holds numbers that are not finite"),
+        ],
+    )
+    def test_with_statistics_that_cannot_be(self, name: str, number: float, message: str) -> None:
+        model = model_for_pictures()
+        model.network.arrays[name][1] = number
+        refused(dumps(model), rf"{name} {message}")
+
     @pytest.mark.parametrize("name", [WEIGHT, "metadata.npy"])
     def test_with_objects_which_are_never_unpickled(self, name: str, members: Members) -> None:
         array = np.array([[Canary()] * 3], object)
@@ -368,11 +500,14 @@ class TestMetadata:
 
     @pytest.mark.parametrize("found", [[], "text", 1, None, {}, {"format_version": "1"}])
     def test_no_version(self, found: object, members: Members) -> None:
-        refused(with_metadata(members, found), "expected format version 1; got ")
+        refused(with_metadata(members, found), "expected format version 1 or 2; got ")
 
-    @pytest.mark.parametrize("version", [0, 2, -1, 10**400, "x" * 1000, [1], 1.5, None])
+    @pytest.mark.parametrize("version", [0, 3, -1, True, 10**400, "2", "x" * 1000, [1], 1.5, None])
     def test_another_version(self, version: object, members: Members, metadata: Metadata) -> None:
-        refused(with_metadata(members, metadata | {"format_version": version}), "expected format version 1; got ")
+        refused(with_metadata(members, metadata | {"format_version": version}), "expected format version 1 or 2; got ")
+
+    def test_a_version_that_is_no_whole_number(self, members: Members, metadata: Metadata) -> None:
+        refused(with_metadata(members, metadata | {"format_version": 2.0}), "#/format_version: expected a whole number")
 
     def test_too_long(self, members: Members, metadata: Metadata) -> None:
         metadata["library_versions"]["padding"] = "x" * 9 * 2**20
@@ -397,6 +532,16 @@ class TestMetadata:
             (changed("task/n_values", 0), "#/task: a classification needs at least two labels"),
             (changed("metrics/test_loss", float("nan")), "#/metrics/test_loss: expected a number"),
             (changed("metrics/test_loss", "low"), "#/metrics/test_loss: expected a number"),
+            (
+                changed("spec/network/layers/0", {"type": "conv2d", "filters": 3}),
+                "#/network/layers/0: conv2d takes pict",
+            ),
+            (
+                changed("spec/network/layers/0", {"type": "dropout", "rate": 1}),
+                "#/spec/network/layers/0/rate: expected",
+            ),
+            (changed("spec/training/optimizer/type", "lion"), "#/spec/training/optimizer/type: expected one of"),
+            (changed("spec/training/schedule", {}), "#/spec/training/schedule: expected an object with a"),
             (changed("library_versions", ["numpy"]), "#/library_versions: expected an object"),
             (changed("dataset_sha256", 5), "#/dataset_sha256: expected a string"),
         ],

@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nn import metrics
+from nn import losses, metrics
 from nn.losses import LOSSES
 from nn.spec import LossName
-from tests.nn.support import DTYPES, logits_and_targets
+from tests.nn.support import DTYPES, logits_and_targets, training
 
 
 def test_accuracy_of_classes_is_the_share_of_largest_logits() -> None:
@@ -34,12 +34,20 @@ def test_r_squared_is_one_for_the_targets_and_zero_for_their_mean() -> None:
 def test_equal_targets_have_no_r_squared(dtype: str) -> None:
     targets = np.full((1000, 1), 0.1, dtype)  # whose mean, summed up in this dtype, is not quite 0.1
     assert metrics.r_squared(targets + 1, targets) is None
-    assert "r2" not in metrics.evaluate("mean_squared_error", targets + 1, targets)
+    assert "r2" not in metrics.evaluate(losses.build(training()), targets + 1, targets)
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_each_loss_brings_its_metrics(name: LossName, rng: np.random.Generator) -> None:
-    found = metrics.evaluate(name, *logits_and_targets(name, 20, rng))
+    found = metrics.evaluate(losses.build(training(loss=name)), *logits_and_targets(name, 20, rng))
     expected = {"loss", "rmse", "r2"} if "regression" in LOSSES[name].tasks else {"loss", "accuracy"}
     assert set(found) == expected
     assert all(type(value) is float for value in found.values())
+
+
+def test_the_loss_is_that_of_the_training_and_accuracy_knows_nothing_of_it(rng: np.random.Generator) -> None:
+    logits, targets = logits_and_targets("cross_entropy", 20, rng)
+    spec = training(loss="cross_entropy", label_smoothing=0.5, class_weights=(1, 2, 3))
+    found = metrics.evaluate(losses.build(spec), logits, targets)
+    assert found["loss"] == losses.build(spec).value(logits, targets)
+    assert found["accuracy"] == metrics.accuracy(logits, targets)

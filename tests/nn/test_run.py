@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,19 +14,32 @@ from nn import DivergedError, NNError, RunSpec, SpecError, complete, datasets, d
 from nn.datasets import DATASETS, Dataset, Table
 from nn.errors import Problem
 from nn.features import TableFeatures
+from nn.network import LAYERS
 from nn.schema import to_json
-from nn.spec import SGDSpec
+from nn.spec import AdamSpec, AugmentationSpec, CosineSpec, SGDSpec
 from nn.version import __version__
 
 MNIST_ENDING = "dense with 10 units, alone or followed by softmax"
 HEART_ENDING = "dense with 1 unit, alone or followed by sigmoid"
 
 
-def stack(*shorthand: int | str) -> dict[str, Any]:
-    """`stack(8, "relu", 1)`: the JSON of a network, a number for a dense layer, a word for an activation."""
-    return {
-        "layers": [{"type": "dense", "units": item} if isinstance(item, int) else {"type": item} for item in shorthand]
-    }
+def stack(*shorthand: int | str | dict[str, Any]) -> dict[str, Any]:
+    """`stack(conv(4), "relu", "flatten", 1)`: the JSON of a network, a number for a dense layer, a word for a type."""
+
+    def layer(item: int | str | dict[str, Any]) -> dict[str, Any]:
+        if isinstance(item, dict):
+            return item
+        return {"type": "dense", "units": item} if isinstance(item, int) else {"type": item}
+
+    return {"layers": [layer(item) for item in shorthand]}
+
+
+def conv(filters: int, **fields: object) -> dict[str, Any]:
+    return {"type": "conv2d", "filters": filters, **fields}
+
+
+def pool(pool_size: int) -> dict[str, Any]:
+    return {"type": "max_pool2d", "pool_size": pool_size}
 
 
 def problems(
@@ -76,7 +90,39 @@ class TestComplete:
     def test_an_optimizer_with_a_type_is_described_anew(self) -> None:
         chosen = complete("heart", None, {"optimizer": {"type": "sgd", "learning_rate": 0.5}}).training
         assert chosen.optimizer == SGDSpec(learning_rate=0.5)
-        assert complete("heart").training.optimizer.momentum != 0
+        default = complete("heart").training.optimizer
+        assert isinstance(default, SGDSpec)
+        assert default.momentum != 0
+        assert complete("heart", None, {"optimizer": {"type": "adam"}}).training.optimizer == AdamSpec()
+
+    def test_what_is_new_is_filled_in_with_its_own_defaults(self) -> None:
+        training = {
+            "schedule": {"type": "cosine"},
+            "augmentation": {"shift": 2},
+            "label_smoothing": 0.1,
+            "class_weights": [1] * 10,
+            "clip_norm": 1,
+        }
+        layers: list[Any] = [conv(8), "batch_norm", "gelu", "max_pool2d", "global_average_pool2d", 10]
+        whole = complete("mnist", stack(*layers), training)
+        assert to_json(whole.network)["layers"] == [
+            conv(8, kernel_size=3, stride=1, padding="valid", initializer="he"),
+            {"type": "batch_norm", "momentum": 0.9, "epsilon": 1e-5},
+            {"type": "gelu"},
+            {"type": "max_pool2d", "pool_size": 2, "stride": None},
+            {"type": "global_average_pool2d"},
+            {"type": "dense", "units": 10, "initializer": "he"},
+        ]
+        assert whole.training == replace(
+            complete("mnist").training,
+            schedule=CosineSpec(),
+            augmentation=AugmentationSpec(shift=2),
+            label_smoothing=0.1,
+            class_weights=(1.0,) * 10,
+            clip_norm=1,
+        )
+        written = json.loads(json.dumps(to_json(whole)))
+        assert complete(written["dataset"], written["network"], written["training"]) == whole
 
     def test_the_network_replaces_the_data_set_s_as_a_whole(self) -> None:
         assert len(complete("mnist", stack(10)).network.layers) == 1
@@ -96,6 +142,12 @@ class TestComplete:
             ("toy-regression", stack(1)),
             ("toy-regression", stack(1, "identity")),
             ("toy-regression", stack(4, 1, "sigmoid")),
+            ("toy-regression", stack(4, 1, "softplus")),
+            ("mnist", stack(conv(10), "global_average_pool2d")),
+            ("mnist", stack(conv(4), "relu", "flatten", {"type": "dropout", "rate": 0.5}, 10, "softmax")),
+            ("mnist", stack("max_pool2d", "flatten", 10)),
+            ("mnist", stack("flatten", 10)),
+            ("mnist", stack(conv(4, kernel_size=28), "flatten", 10)),
         ],
         ids=str,
     )
@@ -118,7 +170,7 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("network", "pointer", "detail"),
         [
-            (stack("swish", 10), "layers/0/type", "expected one of dense, relu, tanh, sigmoid, softmax, identity"),
+            (stack("swish", 10), "layers/0/type", "; got 'swish'"),
             ({"layers": []}, "layers", "expected 1 to 64 items; got 0"),
             ({}, "layers", "missing; expected a list"),
             ({"layers": "dense"}, "layers", "expected a list; got 'dense'"),
@@ -132,11 +184,7 @@ class TestRefused:
                 "layers/0/unit",
                 "unknown field; the fields here are type, units, initializer",
             ),
-            (
-                {"layers": [{"type": "relu", "units": 10}]},
-                "layers/0/units",
-                "unknown field; the fields here are type",
-            ),
+            ({"layers": [{"type": "relu", "units": 10}]}, "layers/0/units", "unknown field; the fields here are type"),
             (
                 {"layers": [{"type": "dense", "units": 10, "initializer": "zeros"}]},
                 "layers/0/initializer",
@@ -149,6 +197,12 @@ class TestRefused:
         (problem,) = problems("mnist", network)
         assert problem.pointer == f"#/network/{pointer}".rstrip("/")
         assert detail in problem.detail
+
+    def test_an_unknown_layer_is_answered_with_all_that_there_are(self) -> None:
+        (problem,) = problems("mnist", stack(conv(4), "transformer", 10))
+        assert problem.pointer == "#/network/layers/1/type"
+        listed = problem.detail.removeprefix("expected one of ").removesuffix("; got 'transformer'")
+        assert set(listed.split(", ")) == set(LAYERS)
 
     @pytest.mark.parametrize(
         "units", [0, -1, 1.5, 10.0, True, "10", None, [10], {}, math.nan, math.inf, 10**7, 10**400], ids=repr
@@ -180,11 +234,24 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("training", "pointer", "detail"),
         [
-            ({"optimizer": {"type": "adamant"}}, "/optimizer/type", "expected one of sgd; got 'adamant'"),
-            ({"optimizer": "sgd"}, "/optimizer", "expected an object; got 'sgd'"),
+            ({"optimizer": {"type": "adamant"}}, "/optimizer/type", "of sgd, rmsprop, adam, adamw; got 'adamant'"),
+            ({"optimizer": "sgd"}, "/optimizer", "expected an object with a \"type\"; got 'sgd'"),
+            (
+                {"optimizer": {"beta1": 0.5}},
+                "/optimizer/beta1",
+                "unknown field; the fields here are type, learning_rate",
+            ),
+            ({"optimizer": {"nesterov": True}}, "/optimizer", "momentum is 0; set a momentum, 0.9 for instance"),
+            ({"schedule": {"type": "linear"}}, "/schedule/type", "expected one of constant, step, exponential, cosine"),
+            ({"schedule": {"every": 3}}, "/schedule", "expected an object with a \"type\"; got {'every': 3}"),
+            ({"schedule": None}, "/schedule", 'expected an object with a "type"; got null'),
+            ({"augmentation": {"zoom": 1}}, "/augmentation/zoom", "the fields here are shift, rotation, scale, shear"),
+            ({"label_smoothing": None}, "/label_smoothing", "expected a number at least 0 and below 1; got null"),
+            ({"clip_norm": 0}, "/clip_norm", "expected a number above 0; got 0"),
+            ({"class_weights": {"7": 2}}, "/class_weights", "expected a list; got {'7': 2}"),
             ({"optimizer": {"rate": 1}}, "/optimizer/rate", "unknown field; the fields here are type, learning_rate"),
             ({"epoch": 1}, "/epoch", "unknown field; the fields here are loss, epochs, batch_size, seed"),
-            ({"loss": "mse"}, "/loss", "expected one of mean_squared_error, cross_entropy, binary_cross_entropy"),
+            ({"loss": "mse"}, "/loss", "expected one of mean_squared_error, mean_absolute_error, huber, cross"),
             ({"validation_fraction": 1}, "/validation_fraction", "expected a number at least 0 and at most 0.9; got 1"),
             ({"validation_fraction": "0.1"}, "/validation_fraction", "expected a number"),
             ({"early_stopping": True}, "/early_stopping", "expected an object; got true"),
@@ -222,8 +289,9 @@ class TestRefused:
             ("mnist", "mean_squared_error", "cross_entropy"),
             ("mnist", "binary_cross_entropy", "cross_entropy"),
             ("heart", "mean_squared_error", "cross_entropy, binary_cross_entropy"),
-            ("toy-regression", "cross_entropy", "mean_squared_error"),
-            ("toy-regression", "binary_cross_entropy", "mean_squared_error"),
+            ("heart", "huber", "cross_entropy, binary_cross_entropy"),
+            ("toy-regression", "cross_entropy", "mean_squared_error, mean_absolute_error, huber"),
+            ("toy-regression", "binary_cross_entropy", "mean_squared_error, mean_absolute_error, huber"),
         ],
     )
     def test_a_loss_that_does_not_fit_the_task(self, dataset: str, loss: str, fitting: str) -> None:
@@ -239,14 +307,27 @@ class TestRefused:
             ("mnist", stack(5, "softmax"), 1, f"gives 5 outputs and mnist needs 10; expected {MNIST_ENDING}"),
             ("mnist", stack(10, "sigmoid"), 1, "does not fit cross_entropy, which takes logits"),
             ("mnist", stack(10, "softmax", "softmax"), 2, "does not fit cross_entropy, which takes logits"),
-            ("mnist", stack("relu"), 0, f"has no dense layer to train; expected it to end in {MNIST_ENDING}"),
-            ("mnist", stack("softmax"), 0, "has no dense layer to train"),
+            ("mnist", stack("relu"), 0, f"has no layer to train; expected it to end in {MNIST_ENDING}"),
+            ("mnist", stack("softmax"), 0, "has no layer to train"),
             ("heart", stack(2), 0, f"gives 2 outputs and heart needs 1; expected {HEART_ENDING}"),
             ("heart", stack(1, "relu"), 1, f"takes logits; expected {HEART_ENDING}"),
             ("heart", stack(1, "softmax"), 1, f"takes logits; expected {HEART_ENDING}"),
             ("toy-regression", stack(16, "relu", 2), 2, "gives 2 outputs and toy-regression needs 1"),
-            ("toy-regression", stack("identity"), 0, "has no dense layer to train"),
+            ("toy-regression", stack("identity"), 0, "has no layer to train"),
             ("toy-regression", stack(4, 1, "softmax"), 2, "a regression cannot end in softmax"),
+            ("mnist", stack(conv(10)), 0, "gives pictures 26 × 26 × 10; put flatten or global_average_pool2d"),
+            ("mnist", stack(conv(4), "relu", pool(2)), 2, "gives pictures 13 × 13 × 4; put flatten or"),
+            ("mnist", stack(conv(4), "flatten"), 1, "gives 2704 outputs and mnist needs 10"),
+            ("mnist", stack(conv(4), 10), 1, "dense takes rows of numbers; what comes in are pictures 26 × 26 × 4"),
+            ("mnist", stack(conv(4), "softmax", "flatten", 10), 1, "softmax takes rows of numbers"),
+            ("mnist", stack(conv(4), "flatten", 10, "gelu"), 3, "does not fit cross_entropy, which takes logits"),
+            ("mnist", stack(16, conv(4), "flatten", 10), 0, "put flatten or global_average_pool2d before it"),
+            ("mnist", stack("flatten", 16, conv(4), 10), 2, "conv2d takes pictures (height × width × channels)"),
+            ("mnist", stack(conv(4), "flatten", "flatten", 10), 2, "flatten takes pictures"),
+            ("mnist", stack("flatten", "max_pool2d", 10), 1, "max_pool2d takes pictures"),
+            ("heart", stack(conv(4), "flatten", 1), 0, "conv2d takes pictures (height × width × channels)"),
+            ("heart", stack("global_average_pool2d", 1), 0, "what comes in are rows of 23 numbers; leave it out"),
+            ("toy-regression", stack("average_pool2d", 1), 0, "average_pool2d takes pictures"),
         ],
         ids=str,
     )
@@ -256,6 +337,83 @@ class TestRefused:
         (problem,) = problems(dataset, network)
         assert problem.pointer == f"#/network/layers/{pointer}"
         assert detail in problem.detail
+
+    @pytest.mark.parametrize(
+        ("network", "pointer", "detail"),
+        [
+            (stack(conv(4, kernel_size=29), "flatten", 10), "0/kernel_size", "a kernel of 29 × 29 does not fit into"),
+            (stack(pool(20), conv(4, kernel_size=2), "flatten", 10), "1/kernel_size", "take a smaller one, or padding"),
+            (stack(pool(15), pool(2), "flatten", 10), "1/pool_size", "does not fit into pictures of 1 × 1; take less"),
+        ],
+        ids=["kernel", "kernel behind a pool", "field"],
+    )
+    def test_a_kernel_or_a_field_that_does_not_fit_is_named_itself(
+        self, network: dict[str, Any], pointer: str, detail: str
+    ) -> None:
+        (problem,) = problems("mnist", network)
+        assert problem.pointer == f"#/network/layers/{pointer}"
+        assert detail in problem.detail
+
+    @pytest.mark.parametrize(
+        ("dataset", "training", "pointer", "detail"),
+        [
+            (
+                "toy-regression",
+                {"class_weights": [1]},
+                "class_weights",
+                "is a regression and has no classes; leave it out",
+            ),
+            (
+                "toy-regression",
+                {"class_weights": [1, 2]},
+                "class_weights",
+                "is a regression and has no classes; leave it",
+            ),
+            (
+                "toy-regression",
+                {"label_smoothing": 0.1},
+                "label_smoothing",
+                "is a regression and has no classes; leave it",
+            ),
+            ("toy-regression", {"augmentation": {}}, "augmentation", "toy-regression has none; leave it out"),
+            (
+                "heart",
+                {"augmentation": {"shift": 1}},
+                "augmentation",
+                "distorts pictures, and heart has none; leave it out",
+            ),
+            ("heart", {"class_weights": [1]}, "class_weights", "for each of the 2 labels 0, 1; got 1"),
+            ("heart", {"class_weights": [1, 2, 3]}, "class_weights", "for each of the 2 labels 0, 1; got 3"),
+            ("heart", {"class_weights": [0, 0]}, "class_weights", "expected a weight, not all of them 0, for each"),
+            ("mnist", {"class_weights": [1] * 9}, "class_weights", "10 labels 0, 1, 2, 3, 4, 5, 6, 7, 8, 9; got 9"),
+            ("mnist", {"class_weights": [0.0] * 10}, "class_weights", "not all of them 0"),
+        ],
+        ids=str,
+    )
+    def test_what_changes_samples_or_labels_that_the_data_do_not_have(
+        self, dataset: str, training: dict[str, Any], pointer: str, detail: str
+    ) -> None:
+        (problem,) = problems(dataset, None, training)
+        assert problem.pointer == f"#/training/{pointer}"
+        assert detail in problem.detail
+
+    def test_label_smoothing_of_0_and_no_class_weights_are_nothing(self) -> None:
+        nothing = {"label_smoothing": 0, "class_weights": None, "augmentation": None}
+        assert complete("toy-regression", None, nothing) == complete("toy-regression")
+
+    @pytest.mark.parametrize(
+        "network",
+        [
+            stack(conv(4096, kernel_size=64, padding="same"), "flatten", 10),
+            stack(*[conv(4096, padding="same")] * 60, "global_average_pool2d", 10),
+            stack("flatten", 1_000_000, "batch_norm", 10),
+        ],
+        ids=["kernels", "depth", "units"],
+    )
+    def test_a_network_for_pictures_over_the_memory_limit(self, network: dict[str, Any]) -> None:
+        (problem,) = problems("mnist", network)
+        assert problem.pointer == "#/network"
+        assert "and the limit is 1,024 MiB" in problem.detail
 
     def test_a_network_over_the_memory_limit(self) -> None:
         huge = stack(1_000_000, 1_000_000, 10)
@@ -301,7 +459,7 @@ class TestSplit:
         assert [len(part) for part in parts] == [242, 0, 61]
 
 
-SHORT = {
+SHORT: dict[str, RunSpec] = {
     "heart": complete("heart", None, {"epochs": 3}),
     "toy-regression": complete("toy-regression", None, {"epochs": 2}),
     "heart in float64": complete("heart", stack(4, "tanh", 1) | {"dtype": "float64"}, {"epochs": 2}),
@@ -370,14 +528,27 @@ class TestTrain:
         epochs: list[int] = []
         steps: list[int] = []
 
-        def stop_at_20(step: int) -> bool:
+        def stop_in_the_second(step: int) -> bool:
             steps.append(step)
-            return step == 20
+            return step >= 13
 
-        _, result = train(SHORT["heart"], on_epoch=lambda epoch: epochs.append(epoch.epoch), should_stop=stop_at_20)
+        run = complete("heart", None, {"epochs": 3, "batch_size": 16})
+        _, result = train(run, on_epoch=lambda epoch: epochs.append(epoch.epoch), should_stop=stop_in_the_second)
         assert result.stopped
         assert epochs == [1]
-        assert steps == list(range(21))
+        assert steps == [0, 13], "206 samples are fetched at once"
+
+    def test_a_resumed_run_tells_its_samples_too(self) -> None:
+        kept: list[bytes] = []
+        started: list[int] = []
+        for resume in (None, 0):
+            train(
+                SHORT["heart"],
+                resume=None if resume is None else kept[resume],
+                on_start=started.append,
+                on_checkpoint=lambda make: kept.append(make()),
+            )
+        assert started == [206, 206]
 
     @pytest.mark.parametrize(("spoilt", "whole"), [("test", "validation"), ("validation", "test")])
     def test_a_part_that_is_held_back_changes_its_own_metrics_alone(
@@ -401,6 +572,36 @@ class TestTrain:
         found, before = blind.metadata.metrics, model.metadata.metrics
         assert found[f"{spoilt}_loss"] != before[f"{spoilt}_loss"]
         assert found[f"{whole}_loss"] == before[f"{whole}_loss"]
+
+    def test_pictures_are_trained_from_the_data_set_s_own_bytes(
+        self, few_digits: str, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+    ) -> None:
+        """Beside the data set there are buffers; neither split, digest nor any epoch makes a copy of it."""
+        table = Table(rng.integers(0, 256, (20_000, 784), np.uint8), rng.integers(0, 10, 20_000))
+        described = replace(DATASETS[few_digits], load=lambda: table, n_samples=20_000, n_test=5_000)
+        monkeypatch.setitem(DATASETS, few_digits, described)
+        table.inputs.flags.writeable = False
+        for network in (stack(10), stack(conv(2, stride=4), "flatten", 10)):
+            training = {"epochs": 2, "validation_fraction": 0.25, "augmentation": {"shift": 1}}
+            run = complete(few_digits, network, training)
+            tracemalloc.start()
+            try:
+                train(run, on_checkpoint=lambda make: make())
+                assert tracemalloc.get_traced_memory()[1] < table.inputs.nbytes / 2
+            finally:
+                tracemalloc.stop()
+
+    def test_class_weights_and_smoothing_are_in_what_is_measured(self) -> None:
+        """Twice the weights are twice the loss, of a model that did the same."""
+        half = {"epochs": 1, "class_weights": [0.5, 1.5], "optimizer": {"learning_rate": 0.02}}
+        whole = {"epochs": 1, "class_weights": [1, 3], "optimizer": {"learning_rate": 0.01}}
+        (one, _), (other, _) = (train(complete("heart", None, training)) for training in (half, whole))
+        np.testing.assert_allclose(one.network.vector, other.network.vector, rtol=1e-4, atol=1e-6)
+        for part in ("test", "validation"):
+            found = other.metadata.metrics[f"{part}_loss"]
+            assert found == pytest.approx(2 * one.metadata.metrics[f"{part}_loss"], rel=1e-4)
+            assert other.metadata.metrics[f"{part}_accuracy"] == one.metadata.metrics[f"{part}_accuracy"]
+        assert run.test(other)["test_loss"] == pytest.approx(other.metadata.metrics["test_loss"])
 
     def test_features_are_fitted_on_the_training_split(self, monkeypatch: pytest.MonkeyPatch) -> None:
         spec = complete("heart", None, {"epochs": 1})
@@ -439,6 +640,17 @@ class TestDivergence:
         except DivergedError as error:
             diverged_in = error.epoch
         assert diverged_in in (None, *range(1, epochs + 1))
+
+    def test_statistics_count_though_no_loss_tells_of_them(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What is normalised has a finite loss, whatever the running variance; nobody could load such a model."""
+
+        def enlarge(table: Table) -> None:
+            np.multiply(table.inputs, 1e25, out=table.inputs)
+
+        replace_dataset(monkeypatch, "toy-regression", enlarge)
+        spec = complete("toy-regression", stack(4, "batch_norm", "tanh", 1), {"epochs": 1})
+        with pytest.raises(DivergedError, match="epoch 1"):
+            train(spec)
 
     def test_the_last_step_counts(self) -> None:
         """One step, whose loss is finite; what it makes of the weights is not."""

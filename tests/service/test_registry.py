@@ -44,6 +44,14 @@ class TestPublish:
         assert version.info["metrics"] == nn.loads(artifact).metadata.metrics
         assert nn.dumps(registry.load(version)) == artifact
 
+    def test_its_summary_needs_no_artifact(
+        self, registry: Registry, store: ObjectArtifactStore, artifact: bytes
+    ) -> None:
+        version = registry.publish("a", artifact)
+        store.put(version.path, b"spoiled")
+        arrays = nn.loads(artifact).network.arrays.values()
+        assert registry.summary(version).array_bytes == sum(array.nbytes for array in arrays)
+
     @pytest.mark.parametrize("name", ["", "..", "../x", "A", "a/b"])
     def test_a_name_that_cannot_be(
         self, name: str, registry: Registry, store: ObjectArtifactStore, artifact: bytes

@@ -57,12 +57,37 @@ def test_a_system_without_affinity(cgroup: Path, monkeypatch: pytest.MonkeyPatch
     assert resources.cores() == 1
 
 
-def test_thread_limits_are_heard_by_the_blas_of_a_new_process() -> None:
+def blas_threads(code: str, limit: int) -> int:
+    """The threads of a process that multiplies matrices after `code`; its environment holds BLAS to `limit`."""
     if not Path("/proc/self/task").exists():
         pytest.skip("counts threads in /proc")
-    code = (
-        "import os, numpy; numpy.ones((500, 500)) @ numpy.ones((500, 500)); print(len(os.listdir('/proc/self/task')))"
-    )
-    environment = os.environ | resources.thread_limits(1)
+    code += "; import os, numpy; x = numpy.ones((900, 900), 'f4'); x @ x; print(len(os.listdir('/proc/self/task')))"
+    environment = os.environ | resources.thread_limits(limit)
     told = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == "1"
+    return int(told.stdout)
+
+
+def test_thread_limits_are_heard_by_the_blas_of_a_new_process() -> None:
+    assert blas_threads("pass", 1) == 1
+
+
+class TestTrainingThreads:
+    @pytest.mark.parametrize(("asked", "expected"), [(None, 4), (1, 1), (2, 2), (9, 9)])
+    def test_of_a_network_for_pictures_are_as_many_as_cores_unless_asked(
+        self, asked: int | None, expected: int, cgroup: Path
+    ) -> None:
+        assert resources.training_threads(True, asked) == expected
+
+    @pytest.mark.parametrize("asked", [None, 1])
+    def test_of_a_dense_network_is_one(self, asked: int | None, cgroup: Path) -> None:
+        assert resources.training_threads(False, asked) == 1
+
+    @pytest.mark.parametrize(
+        ("pictures", "asked", "expected"), [(False, 3, 3), (False, 1, 1), (False, None, 1), (True, 3, 1)]
+    )
+    def test_what_is_asked_for_goes_to_blas_where_there_are_no_pictures(
+        self, pictures: bool, asked: int | None, expected: int
+    ) -> None:
+        """As in a training process, whose environment holds BLAS to one; beside NumPy's own thread there are others."""
+        code = f"import numpy; from service import resources; resources.training_threads({pictures}, {asked})"
+        assert blas_threads(code, 1) == expected

@@ -20,14 +20,16 @@ def test_defaults() -> None:
     settings = load()
     assert (settings.host, settings.port, settings.default_model) == ("127.0.0.1", 8000, "mnist")
     assert settings.slots == max(1, resources.cores() - 1)
+    assert settings.training_threads is None, "that depends on what is trained"
 
 
 def test_the_environment_sets_and_arguments_go_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRAINSERVE_PORT", "9000")
     monkeypatch.setenv("TRAINSERVE_SLOTS", "3")
     monkeypatch.setenv("TRAINSERVE_LEASE_SECONDS", "4.5")
+    monkeypatch.setenv("TRAINSERVE_TRAINING_THREADS", "2")
     settings = load(port=9001)
-    assert (settings.port, settings.slots, settings.lease_seconds) == (9001, 3, 4.5)
+    assert (settings.port, settings.slots, settings.lease_seconds, settings.training_threads) == (9001, 3, 4.5, 2)
 
 
 @pytest.mark.parametrize(
@@ -37,6 +39,8 @@ def test_the_environment_sets_and_arguments_go_before_it(monkeypatch: pytest.Mon
         ("TRAINSERVE_PORT", "http"),
         ("TRAINSERVE_SLOTS", "0"),
         ("TRAINSERVE_TRAINING_THREADS", "-1"),
+        ("TRAINSERVE_TRAINING_THREADS", "0"),
+        ("TRAINSERVE_TRAINING_THREADS", "many"),
         ("TRAINSERVE_LEASE_SECONDS", "2"),
         ("TRAINSERVE_LEASE_SECONDS", "nan"),
         ("TRAINSERVE_GRACE_SECONDS", "inf"),
@@ -70,3 +74,4 @@ def test_every_setting_is_documented() -> None:
         f"TRAINSERVE_{name.upper()}" for name in Settings.model_fields
     ]
     assert all(len(meaning) > 10 for _, _, meaning in rows)
+    assert "None" not in {default.strip("`") for _, default, _ in rows}

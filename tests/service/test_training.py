@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import nn
 from nn.schema import to_json
+from service.resources import cores
 
-Child = Callable[[object], subprocess.Popen[bytes]]
+Child = Callable[..., subprocess.Popen[bytes]]
 
 
 @pytest.fixture
@@ -21,9 +24,9 @@ def child() -> Iterator[Child]:
     """Starts a training process with what stands on the first line of its input."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(spec: object) -> subprocess.Popen[bytes]:
+    def start(spec: object, *arguments: str) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "service.training"],
+            [sys.executable, "-P", "-m", "service.training", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -43,6 +46,13 @@ def child() -> Iterator[Child]:
 
 def described(dataset: str = "toy-regression", **training: Any) -> Any:
     return to_json(nn.complete(dataset, training=training))
+
+
+def pictures(**training: Any) -> Any:
+    """A run over a tenth of MNIST, of a network with a layer for pictures."""
+    layers = [{"type": "conv2d", "filters": 2, "stride": 4}, {"type": "flatten"}, {"type": "dense", "units": 10}]
+    fields = {"batch_size": 100, "validation_fraction": 0.9, **training}
+    return to_json(nn.complete("mnist", {"layers": layers}, fields))
 
 
 def messages(process: subprocess.Popen[bytes]) -> Iterator[tuple[dict[str, Any], bytes]]:
@@ -74,6 +84,40 @@ def test_a_run_that_diverges_tells_its_epoch(child: Child) -> None:
     ((message, _),) = [told for told in messages(process) if told[0]["type"] != "progress"]
     assert (message["type"], message["code"], message["epoch"]) == ("error", "diverged", 1)
     assert process.wait(10) == 0
+
+
+class TestThreads:
+    def test_pictures_are_shared_and_the_artifact_is_the_same_bit_for_bit(self, child: Child) -> None:
+        children = [child(pictures(epochs=1), *arguments) for arguments in (("1",), ("3",), ())]
+        artifacts = [list(messages(process))[-1][1] for process in children]
+        assert len(artifacts[0]) > 1000
+        assert artifacts[0] == artifacts[1] == artifacts[2]
+
+    @pytest.mark.parametrize(
+        ("spec", "arguments", "expected"),
+        [
+            (pictures(epochs=1000), ("3",), 3),
+            (pictures(epochs=1000), ("1",), 1),
+            (pictures(epochs=1000), (), cores()),
+            (described("mnist", epochs=1000), (), 1),
+        ],
+        ids=["pictures by three", "pictures by one", "pictures by all cores", "dense by one"],
+    )
+    def test_are_as_many_as_asked_or_as_cores(
+        self, spec: Any, arguments: tuple[str, ...], expected: int, child: Child, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+        process = child(spec, *arguments)
+        tasks = Path(f"/proc/{process.pid}/task")
+        if not tasks.exists():
+            pytest.skip("counts threads in /proc")
+        told = (message for message, _ in messages(process))
+        assert next(message for message in told if message.get("progress", {}).get("step"))
+        waits_for_its_parent = 1
+        deadline = time.monotonic() + 10
+        while (found := len(list(tasks.iterdir()))) != expected + waits_for_its_parent:
+            assert time.monotonic() < deadline, found
+            time.sleep(0.05)
 
 
 def test_it_leaves_when_its_parent_does(child: Child) -> None:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -174,6 +175,23 @@ class TestTrainingProcess:
             pid = child._process.pid
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+    @pytest.mark.parametrize(("threads", "argument"), [(None, []), (1, [b"1"]), (3, [b"3"])])
+    def test_it_is_told_the_threads_and_its_blas_has_one(
+        self, threads: int | None, argument: list[bytes], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whatever the environment of the server says; a child that wants more for BLAS says so itself."""
+        monkeypatch.setenv("OPENBLAS_NUM_THREADS", "8")
+        monkeypatch.setenv("OMP_NUM_THREADS", "8")
+        with TrainingProcess(ENDLESS, threads) as child:
+            place = Path(f"/proc/{child._process.pid}")
+            if not place.exists():
+                pytest.skip("reads arguments and environment in /proc")
+            assert next(child.messages(every=10))["type"] == "progress"
+            command = (place / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+            environment = (place / "environ").read_bytes().split(b"\0")
+        assert command[command.index(b"service.training") + 1 :] == argument
+        assert {b"OPENBLAS_NUM_THREADS=1", b"OMP_NUM_THREADS=1", b"MKL_NUM_THREADS=1"} <= set(environment)
 
     def test_one_that_does_not_listen_is_killed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "EXIT_SECONDS", 0.2)

@@ -1,0 +1,1 @@
+"""Models in the formats of others. These modules need the extra `export`; nothing else imports what it installs."""
