@@ -19,7 +19,7 @@ from nn import memory
 from nn.activations import Array
 from nn.errors import SpecError
 from nn.initializers import initialize
-from nn.layers import PICTURES, Arrays, DType, Layer, Shape, Workspace, require_picture
+from nn.layers import Arrays, DType, Layer, Shape, Workspace, require_picture
 from nn.spec import Conv2DSpec, Pool2DSpec, ReshapeSpec
 
 
@@ -94,9 +94,13 @@ class Conv2D(Layer[ConvSpace]):
         kernel = self.spec.kernel_size
         columns = (self.padded_height + self.used_height) * kernel * channels * width
         gradients = (height + self.padded_height + kernel) * filters * width
-        # A block has these for all of its pictures together.
-        weights = -(-(height + 2) * filters * kernel**2 * channels // PICTURES)
-        return super().training_numbers + columns + gradients + weights
+        return super().training_numbers + columns + gradients
+
+    @property
+    def block_numbers(self) -> int:
+        # The gradient of the weight by each row of the output, their sum, and that of the bias.
+        kernel, (height, _, filters) = self.spec.kernel_size, self.output_shape
+        return (height + 2) * filters * kernel**2 * self.input_shape[2]
 
     def bind(self, arrays: Arrays) -> None:
         self.weight, self.bias = arrays["weight"], arrays["bias"]

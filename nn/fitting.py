@@ -17,7 +17,7 @@ from nn.augmentation import Augmentation
 from nn.crew import Crew
 from nn.errors import DivergedError, SpecError
 from nn.features import PixelFeatures
-from nn.layers import Shape
+from nn.layers import PICTURES, Shape
 from nn.losses import LOSSES, Targets
 from nn.network import Network, block_size, build_layers, input_shape, parameter_shapes, takes_pictures
 from nn.optimizers import State
@@ -316,7 +316,11 @@ def training_memory(spec: NetworkSpec, sample_shape: Shape, training: TrainingSp
     widths = n_inputs + sum(math.prod(layer.output_shape) for layer in built.values())
     batch = min(training.batch_size, n_samples)
     buffers = (
-        (batch + n_samples % batch) * sum(layer.training_numbers for layer in built.values())
+        sum(
+            size * layer.training_numbers + -(-size // PICTURES) * layer.block_numbers
+            for size in (batch, n_samples % batch)
+            for layer in built.values()
+        )
         + 2 * max(batch, FETCH) * n_inputs
         + block_size(built, input_shape(spec, sample_shape)) * widths
     )

@@ -113,6 +113,11 @@ class Layer(ABC, Generic[W]):
         """How many numbers the buffers of one sample hold in training, at most."""
         return math.prod(self.input_shape) + 2 * math.prod(self.output_shape)
 
+    @property
+    def block_numbers(self) -> int:
+        """How many they hold beside that for each block of pictures in training, whatever its size."""
+        return 0
+
     def bind(self, arrays: Arrays) -> None:
         """Takes the arrays, by name, that this layer reads (and of which it moves the statistics) from now on."""
 

@@ -158,6 +158,7 @@ class Network:
         for name, own in self.arrays.items():
             if arrays[name].shape != own.shape:
                 raise ShapeError.at("#", f"{name}: expected shape {own.shape}; got {arrays[name].shape}")
+        for name, own in self.arrays.items():
             own[...] = arrays[name]
 
     def logits(self, x: Array) -> Array:

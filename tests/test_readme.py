@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
+from typing import get_args
 
+import pytest
+
+from nn.losses import LOSSES
+from nn.schema import type_names
+from nn.spec import LayerSpec, OptimizerSpec, ScheduleSpec
 from service import settings
 from service.main import build_parser
 
@@ -27,3 +35,19 @@ def test_every_command_can_be_parsed() -> None:
     assert len(commands) >= 6
     for command in commands:
         build_parser().parse_args(shlex.split(command.partition("#")[0])[1:])
+
+
+@pytest.mark.parametrize(
+    ("rows", "names"),
+    [
+        (("layers", "activations"), chain.from_iterable(map(type_names, get_args(LayerSpec)))),
+        (("optimizers",), chain.from_iterable(map(type_names, get_args(OptimizerSpec)))),
+        (("schedules",), chain.from_iterable(map(type_names, get_args(ScheduleSpec)))),
+        (("losses",), LOSSES),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_what_a_network_is_made_of_is_told_whole(rows: tuple[str, ...], names: Iterable[str]) -> None:
+    told = [line for line in README.splitlines() if line.startswith(tuple(f"| {row} |" for row in rows))]
+    assert len(told) == len(rows)
+    assert set(names) <= set(re.findall(r"`(\w+)`", " ".join(told)))

@@ -100,16 +100,18 @@ class Training:
             out, err = process.communicate(timeout=60)
         return process.returncode, out, err
 
-    def killed_behind(self, epoch: int, *arguments: str, **settings: object) -> None:
-        """Waits until it has told of an epoch, and kills it."""
+    def killed_behind(self, epoch: int, *arguments: str, **settings: object) -> int:
+        """Waits until it has told of an epoch, and kills it; the first epoch that it told of."""
+        told: list[int] = []
         with self.start(*arguments, **settings) as process:
             assert process.stdout is not None
             try:
-                told = next((line for line in process.stdout if line.split()[0] == str(epoch)), None)
+                while epoch not in told and (line := process.stdout.readline()):
+                    told += epochs_in(line)
             finally:
                 process.kill()
-        assert told is not None, "it has ended before"
-        assert process.returncode == -9
+        assert process.returncode == -9, "it has ended before"
+        return told[0]
 
     def kept(self) -> int:
         """How many epochs the checkpoint knows; 0 where there is none yet."""
@@ -121,6 +123,11 @@ class Training:
 
     def artifact(self) -> bytes:
         return (self.home / "model.npz").read_bytes()
+
+
+def epochs_in(out: str) -> list[int]:
+    """The numbers of the epochs that lines of the command's table tell of."""
+    return [int(line.split()[0]) for line in out.splitlines() if line.split() and line.split()[0].isdigit()]
 
 
 def undisturbed(home: Path, body: JSON) -> tuple[bytes, list[JSON]]:
@@ -150,17 +157,19 @@ def test_killed_and_started_again_until_it_ends_it_gives_the_same_bytes(
     keep = ("--checkpoint", "run.ckpt.npz")
     done = 0
     for epoch, n_threads in zip(kills, threads, strict=True):
-        training.killed_behind(epoch, *keep, training_threads=n_threads)
+        begun = training.killed_behind(epoch, *keep, training_threads=n_threads)
+        assert begun == done + 1, "it goes on from where it was"
         assert not (training.home / "model.npz").exists()
-        before, done = done, training.kept()
-        assert done >= epoch - 1 >= before, "an epoch is told before it is kept, and only those that are new"
-    code, out, err = training.finish(*keep, "--json", training_threads=1)
+        done = training.kept()
+        assert done >= epoch - 1, "an epoch is told before it is kept"
+    code, out, err = training.finish(*keep, training_threads=1)
     assert code == 0, err
+    assert epochs_in(out) == list(range(done + 1, len(epochs) + 1))
     assert training.artifact() == expected
-    assert without_seconds(json.loads(out)["epochs"]) == without_seconds(epochs)
 
     code, out, err = training.finish(*keep, "--json")
     assert code == 0, err
+    assert without_seconds(json.loads(out)["epochs"]) == without_seconds(epochs)
     assert training.artifact() == expected, "also from the checkpoint of a run that has ended"
 
 

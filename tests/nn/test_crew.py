@@ -92,7 +92,7 @@ def test_its_threads_end_with_it(n_threads: int) -> None:
     with Crew(n_threads) as crew:
         crew.each(lambda _: time.sleep(0.001), 20)
         assert len(set(threading.enumerate()) - before) <= n_threads - 1
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before
 
 
 def test_its_threads_end_after_an_exception_too() -> None:
@@ -102,7 +102,7 @@ def test_its_threads_end_after_an_exception_too() -> None:
     before = set(threading.enumerate())
     with pytest.raises(LookupError), Crew(3) as crew:
         crew.each(fail, 9)
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before
 
 
 @each_size

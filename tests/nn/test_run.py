@@ -648,9 +648,13 @@ class TestDivergence:
             np.multiply(table.inputs, 1e25, out=table.inputs)
 
         replace_dataset(monkeypatch, "toy-regression", enlarge)
-        spec = complete("toy-regression", stack(4, "batch_norm", "tanh", 1), {"epochs": 1})
+        one_step = {"epochs": 1, "batch_size": 2048}
+        spec = complete("toy-regression", stack(4, "batch_norm", "tanh", 1), one_step)
+        told: list[float] = []
         with pytest.raises(DivergedError, match="epoch 1"):
-            train(spec)
+            train(spec, on_epoch=lambda epoch: told.append(epoch.validation["loss"]))
+        assert len(told) == 1
+        assert math.isfinite(told[0])
 
     def test_the_last_step_counts(self) -> None:
         """One step, whose loss is finite; what it makes of the weights is not."""
