@@ -17,7 +17,7 @@ from nn.augmentation import Augmentation
 from nn.crew import Crew
 from nn.errors import DivergedError, SpecError
 from nn.features import PixelFeatures
-from nn.layers import PICTURES, Shape
+from nn.layers import PICTURES, Shape, is_picture
 from nn.losses import LOSSES, Targets
 from nn.network import Network, block_size, build_layers, input_shape, parameter_shapes, takes_pictures
 from nn.optimizers import State
@@ -313,7 +313,10 @@ def training_memory(spec: NetworkSpec, sample_shape: Shape, training: TrainingSp
     built = build_layers(spec, sample_shape, LOSSES[training.loss].output)
     n_parameters = sum(map(math.prod, parameter_shapes(built).values()))
     n_inputs = math.prod(sample_shape)
-    widths = n_inputs + sum(math.prod(layer.output_shape) for layer in built.values())
+    evaluated = sum(
+        layer.training_numbers if is_picture(layer.input_shape) else math.prod(layer.output_shape)
+        for layer in built.values()
+    )
     batch = min(training.batch_size, n_samples)
     buffers = (
         sum(
@@ -322,7 +325,7 @@ def training_memory(spec: NetworkSpec, sample_shape: Shape, training: TrainingSp
             for layer in built.values()
         )
         + 2 * max(batch, FETCH) * n_inputs
-        + block_size(built, input_shape(spec, sample_shape)) * widths
+        + block_size(built, input_shape(spec, sample_shape)) * (n_inputs + evaluated)
     )
     n_outputs = math.prod([*built.values()][-1].output_shape) if built else n_inputs
     numbers = 6 * n_parameters + buffers + 6 * n_samples * n_outputs

@@ -50,6 +50,14 @@ class TestPixels:
         assert out.dtype == dtype
         np.testing.assert_allclose(out, 0.5 if given != "uint8" else 1 / 255 - 0.5, rtol=1e-6)
 
+    @pytest.mark.parametrize("dtype", DTYPES)
+    def test_every_byte_is_its_share_of_255_to_the_last_digits(self, dtype: str) -> None:
+        features = PixelFeatures(height=16, width=16, offset=-0.5)
+        grey = np.arange(256, dtype=np.uint8)[np.newaxis]
+        expected = np.arange(256) / 255 - 0.5
+        tolerance = {"float32": 1e-7, "float64": 1e-15}[dtype]
+        np.testing.assert_allclose(encoded(features, grey, dtype)[0], expected, rtol=0, atol=tolerance)
+
     @pytest.mark.parametrize("shape", [(1, 6), (5, 6), (1, 2, 3), (5, 2, 3), (2, 3)])
     def test_takes_rows_pictures_and_one_picture(self, shape: tuple[int, ...]) -> None:
         array = np.linspace(0, 1, math.prod(shape)).reshape(shape)
@@ -266,6 +274,12 @@ def test_as_request_is_json_that_reads_back_as_the_same(features: Features, raw:
     else:
         read = features.read_array(np.array(request["inputs"]))
     np.testing.assert_allclose(encoded(features, read), encoded(features, raw), atol=1e-4)
+
+
+@pytest.mark.parametrize(("features", "shape"), [(PIXELS, (2, 3, 1)), (NUMBERS, (3,)), (TABLE, (5,))], ids=str)
+def test_shape_is_that_of_a_sample(features: Features, shape: tuple[int, ...]) -> None:
+    assert features.shape == shape
+    assert math.prod(features.shape) == features.n_inputs
 
 
 def test_describe_tells_a_client_what_to_send() -> None:
