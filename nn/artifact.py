@@ -5,6 +5,8 @@ One member an array of the network (`layers.0.weight.npy`) and `metadata.npy`; e
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from nn import npz
@@ -23,7 +25,7 @@ MAX_METADATA = 8 * 2**20
 
 def dumps(model: Model) -> bytes:
     """The artifact of a model."""
-    return npz.dumps(to_json(model.metadata), model.network.arrays)
+    return npz.dumps(to_json(replace(model.metadata, format_version=FORMAT_VERSION)), model.network.arrays)
 
 
 def loads(data: bytes) -> Model:

@@ -77,7 +77,9 @@ def restore(
         found = reader.metadata()
         version = found.get("checkpoint_version") if isinstance(found, dict) else None
         if version != FORMAT_VERSION:
-            raise ArtifactError(f"expected a checkpoint of version {FORMAT_VERSION}; got {str(version)[:20]}")
+            raise ArtifactError(
+                f"expected a checkpoint of version {FORMAT_VERSION}; got {str(version)[:20]}; start without a checkpoint"
+            )
         position = parse(_Position, found)
         if to_json(position.spec) != to_json(run):
             raise ArtifactError(
@@ -88,7 +90,9 @@ def restore(
             raise ArtifactError("the checkpoint was made with other data; start the run without a checkpoint")
         done = [epoch.epoch for epoch in position.epochs]
         if done != list(range(1, len(done) + 1)) or not position.best_epoch <= len(done) <= run.training.epochs:
-            raise ArtifactError("the checkpoint tells of epochs that its run cannot have had")
+            raise ArtifactError(
+                "the checkpoint tells of epochs that its run cannot have had; start the run without a checkpoint"
+            )
         arrays = _arrays(network, state)
         saved = reader.arrays({name: (array.shape, array.dtype) for name, array in arrays.items()})
     rng.bit_generator.state = to_json(position.generator)

@@ -180,7 +180,6 @@ class Tape:
         # Below the first layer that has parameters no gradient is of use to anybody.
         first = next((at for at, (_, own) in enumerate(order) if own), len(order))
         n_pictures = sum(is_picture(layer.input_shape) for layer, _ in order)
-        whole = slice(0, n_samples)
         self._blocks = [slice(at, min(at + PICTURES, n_samples)) for at in range(0, n_samples, PICTURES)]
         self._pictures, self._rows = _Side(dtype, [b.stop - b.start for b in self._blocks]), _Side(dtype, [n_samples])
         between: Shape = order[n_pictures - 1][0].output_shape if n_pictures else (0,)
@@ -188,7 +187,7 @@ class Tape:
         if n_pictures:
             shape = order[0][0].input_shape
             self._pictures.add(_Arrange(shape, shape), {}, back=False, below=False)
-            self._rows.begin([self._between[whole]], [self._dbetween[whole]])
+            self._rows.begin([self._between], [self._dbetween])
         for at, (layer, own) in enumerate(order):
             side = self._pictures if at < n_pictures else self._rows
             outputs = [self._between[block] for block in self._blocks] if at == n_pictures - 1 else None

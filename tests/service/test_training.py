@@ -79,6 +79,26 @@ def test_a_run_from_its_first_epoch_to_its_artifact(child: Child) -> None:
     assert process.wait(10) == 0
 
 
+def test_a_run_that_an_earlier_release_has_queued(child: Child) -> None:
+    """Its description has none of the fields that came later."""
+    described = {
+        "dataset": "toy-regression",
+        "network": {"layers": [{"type": "dense", "units": 1, "initializer": "he"}], "dtype": "float32"},
+        "training": {
+            "loss": "mean_squared_error",
+            "epochs": 2,
+            "batch_size": 64,
+            "seed": 1,
+            "validation_fraction": 0.1,
+            "optimizer": {"type": "sgd", "learning_rate": 0.05, "momentum": 0.9, "nesterov": False},
+            "early_stopping": None,
+        },
+    }
+    last, artifact = list(messages(child(described)))[-1]
+    assert last["type"] == "artifact"
+    assert nn.loads(artifact).metadata.spec.training.epochs == 2
+
+
 def test_a_run_that_diverges_tells_its_epoch(child: Child) -> None:
     process = child(described(epochs=3, optimizer={"type": "sgd", "learning_rate": 1000}))
     ((message, _),) = [told for told in messages(process) if told[0]["type"] != "progress"]
