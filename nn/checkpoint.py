@@ -78,7 +78,7 @@ def restore(
         version = found.get("checkpoint_version") if isinstance(found, dict) else None
         if version != FORMAT_VERSION:
             raise ArtifactError(
-                f"expected a checkpoint of version {FORMAT_VERSION}; got {str(version)[:20]}; start without a checkpoint"
+                f"expected a checkpoint of version {FORMAT_VERSION}; got {str(version)[:20]}; start without"
             )
         position = parse(_Position, found)
         if to_json(position.spec) != to_json(run):
