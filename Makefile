@@ -8,7 +8,7 @@ PYTHON ?= $(firstword $(foreach name,$(CANDIDATES),$(shell $(name) -c '$(USABLE)
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 
-.PHONY: help serve test check format pretrained examples accuracy container container-test lock clean
+.PHONY: help serve test check format pretrained examples accuracy bench-training bench-tables drawn-digits container container-test lock clean
 
 help:
 	@echo "make serve       serve on http://127.0.0.1:8000"
@@ -17,6 +17,9 @@ help:
 	@echo "make format      let ruff format and mend"
 	@echo "make examples    train the five example systems and print their figures"
 	@echo "make accuracy    train the networks of the table of accuracies; the last takes a quarter of an hour"
+	@echo "make bench-training  beside scikit-learn, PyTorch and the bare matrix products"
+	@echo "make bench-tables    beside scikit-learn on its tables"
+	@echo "make drawn-digits    the shipped model on digits that are not MNIST's"
 	@echo "make pretrained  train the versions that ship in models/ again"
 	@echo "make container   build the image trainserve"
 	@echo "make lock        write the lock files again from pyproject.toml"
@@ -43,6 +46,16 @@ examples: $(VENV)/.dev
 accuracy: $(VENV)/.dev
 	$(BIN)/python -m examples accuracy
 
+# The peers have an environment of their own: the product has none of them.
+bench-training: $(VENV)-bench/.bench
+	$(VENV)-bench/bin/python -m benchmarks.training --json benchmarks/training.json --picture benchmarks/training.png $(BENCH)
+
+bench-tables: $(VENV)-bench/.bench
+	$(VENV)-bench/bin/python -m benchmarks.tables
+
+drawn-digits: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.drawn_digits
+
 pretrained: $(VENV)/.runtime
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python models/pretrain.py
 
@@ -63,7 +76,7 @@ lock:
 	$(COMPILE) --group build --output-file requirements-build.lock >/dev/null
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(VENV)-bench
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer with venv was found; name one: make PYTHON=/path/to/python3" >&2; exit 1; }
@@ -74,6 +87,13 @@ $(VENV)/.dev: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
 	$(PIP) --require-hashes --requirement requirements-dev.lock
 	$(PIP) --no-deps --no-build-isolation --editable .
 	touch $@ $(VENV)/.runtime
+
+$(VENV)-bench/.bench: requirements.lock requirements-build.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)-bench
+	$(VENV)-bench/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes \
+		--requirement requirements.lock --requirement requirements-build.lock
+	$(VENV)-bench/bin/python -m pip --disable-pip-version-check --quiet install --no-build-isolation --editable '.[bench]'
+	touch $@
 
 $(VENV)/.runtime: requirements.lock requirements-build.lock pyproject.toml | $(VENV)/bin/python
 	$(PIP) --require-hashes --requirement requirements.lock --requirement requirements-build.lock

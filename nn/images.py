@@ -7,6 +7,7 @@ database of handwritten digits). People's pictures are none of that: dark on lig
 
 from __future__ import annotations
 
+import math
 from typing import TypeVar
 
 import numpy as np
@@ -23,6 +24,14 @@ LEAST_CONTRAST = 12  # grey levels of 255; less than that is an even surface
 SIGHT = 160  # pixels a side that are enough to find a digit and its ground
 NEAR = 0.4  # of the picture's side: a digit smaller than that is looked at again from near by
 FITS = 4  # rounds in which the surface of the ground settles
+STRIP = (0.9, 0.2)  # of the picture's sides: along an edge, longer and thinner than that is no part of a digit
+APART = 0.35  # of the digit's size: what lies further from it is something else
+PART = 0.03  # of the digit's ink: less is a speck
+PARTS = 40  # groups of pixels that are looked at: of noise there may be thousands
+PALE = 0.5  # of the digit's darkness: paler is a shadow or what shows through from the back
+# Strokes, in pixels of the box of 20: hardly any of MNIST's are thinner than THIN, and a third are thinner than PEN.
+THIN, PEN = 1.4, 2.3
+FINE = 3  # times the box: the size at which strokes are measured and thickened
 SAMPLE = 100_000  # pixels that tell the usual colour of a picture
 
 Bytes = NDArray[np.uint8]
@@ -45,10 +54,7 @@ def to_mnist(picture: Bytes) -> Bytes:
     near = _enlarged(box, ink.shape, opaque.shape)
     if max(part.stop - part.start for part in box) < NEAR * max(ink.shape) and max(opaque.shape) > max(ink.shape):
         ink, box = _read(_reduced(opaque[near]))
-    digit = ink[box]
-    scale = BOX / max(digit.shape)
-    height, width = (max(1, round(side * scale)) for side in digit.shape)
-    small = resize(digit, height, width)
+    small = _fitted(_as_thick_as_a_pen(ink[box]), BOX)
     small *= 255 / small.max()
     return _centred(np.clip(np.rint(small), 0, 255).astype(np.uint8))
 
@@ -84,6 +90,12 @@ def _weights(n_from: int, n_to: int) -> Grey:
     weights = np.maximum(0, 1 - np.abs(np.arange(n_from) - centres[:, np.newaxis]) / support)
     scaled: Grey = weights / weights.sum(axis=1, keepdims=True)
     return scaled
+
+
+def _fitted(picture: Grey, side: int) -> Grey:
+    """`picture` with `side` as its longer side."""
+    scale = side / max(picture.shape)
+    return resize(picture, *(max(1, round(old * scale)) for old in picture.shape))
 
 
 def _laid(picture: Bytes) -> Bytes:
@@ -158,11 +170,11 @@ def _read(colour: Grey) -> tuple[Grey, tuple[slice, slice]]:
     firm = _median_3x3(ink) > 2 * FAINT * peak
     if firm.sum() < 9:
         firm = ink > 0
-    rows, columns = (np.flatnonzero(firm.any(axis=axis)) for axis in (1, 0))
-    top, bottom = int(rows[0]), int(rows[-1]) + 1
-    left, right = int(columns[0]), int(columns[-1]) + 1
-    vertical = _with_faint_ends(top, bottom, np.asarray(ink[:, left:right].any(axis=1)))
-    horizontal = _with_faint_ends(left, right, np.asarray(ink[vertical].any(axis=0)))
+    firm = _digit(firm, ink)
+    ink = np.where(_spread(firm, max(2, max(ink.shape) // 25)), ink, 0)
+    rows, columns = _box(firm)
+    vertical = _with_faint_ends(rows.start, rows.stop, np.asarray(ink[:, columns].any(axis=1)))
+    horizontal = _with_faint_ends(columns.start, columns.stop, np.asarray(ink[vertical].any(axis=0)))
     return ink, (vertical, horizontal)
 
 
@@ -199,6 +211,104 @@ def _ground(colour: Grey) -> Grey:
         reach = max(8.0, 4 * float(np.median(np.abs(flat - surface).max(axis=1)[near])))
     fitted: Grey = surface.reshape(colour.shape)
     return fitted
+
+
+def _digit(firm: NDArray[np.bool_], ink: Grey) -> NDArray[np.bool_]:
+    """The part of `firm` that is the digit: its heaviest group, and those near it that are as dark and no specks."""
+    groups = _groups(_spread(firm, 1))
+    groups[~firm] = 0
+    weight = np.bincount(groups.ravel(), ink.ravel())
+    weight[0] = 0
+    heaviest = np.argsort(weight)[::-1][: min(PARTS, np.count_nonzero(weight))]
+    boxes = {int(group): _box(groups == group) for group in heaviest}
+    inner = [group for group, box in boxes.items() if not _is_strip(box, ink.shape)] or list(boxes)
+    main = max(inner, key=lambda group: float(weight[group]))
+    darkness = np.bincount(groups.ravel(), np.square(ink).ravel()) / np.maximum(weight, 1e-9)
+    reach = APART * max(part.stop - part.start for part in boxes[main])
+    parts = [
+        group
+        for group in inner
+        if weight[group] > PART * weight[main]
+        and darkness[group] > PALE * darkness[main]
+        and _gap(boxes[group], boxes[main]) < reach
+    ]
+    return np.isin(groups, parts)
+
+
+def _is_strip(box: tuple[slice, slice], shape: tuple[int, ...]) -> bool:
+    """Whether a box lies along an edge from end to end, as the shadow of a scanner's lid does."""
+    at_edge = [part.start <= 1 or part.stop >= side - 1 for part, side in zip(box, shape, strict=True)]
+    share = [(part.stop - part.start) / side for part, side in zip(box, shape, strict=True)]
+    long, thin = STRIP
+    return any(at_edge[axis] and share[axis] < thin and share[1 - axis] > long for axis in (0, 1))
+
+
+def _gap(one: tuple[slice, slice], other: tuple[slice, slice]) -> int:
+    """How far two boxes are apart, in rows or columns, whichever is more; below 0 where they overlap."""
+    gaps: list[int] = [max(a.start - b.stop, b.start - a.stop) for a, b in zip(one, other, strict=True)]
+    return max(gaps)
+
+
+def _groups(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """The number of its connected group for every pixel of `mask`, from 1 on; 0 beside it."""
+    groups = np.zeros(mask.shape, np.intp)
+    parents = [0]
+
+    def first(group: int) -> int:
+        while parents[group] != group:
+            parents[group] = group = parents[parents[group]]
+        return group
+
+    above: list[tuple[int, int, int]] = []
+    for y, row in enumerate(mask):
+        turns = np.flatnonzero(np.diff(row, prepend=False, append=False)).tolist()
+        runs = []
+        for start, stop in zip(turns[::2], turns[1::2], strict=True):
+            met = {first(group) for begin, end, group in above if begin <= stop and end >= start}
+            group = min(met, default=len(parents))
+            if not met:
+                parents.append(group)
+            for other in met:
+                parents[other] = group
+            groups[y, start:stop] = group
+            runs.append((start, stop, group))
+        above = runs
+    return np.array([first(group) for group in range(len(parents))])[groups]
+
+
+def _spread(mask: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
+    """`mask` grown by `reach` pixels to every side."""
+    for axis in (0, 1):
+        counts = np.cumsum(np.pad(mask, [(reach + 1, reach) if at == axis else (0, 0) for at in (0, 1)]), axis=axis)
+        n = mask.shape[axis]
+        mask = counts.take(range(2 * reach + 1, 2 * reach + 1 + n), axis) > counts.take(range(n), axis)
+    return mask
+
+
+def _as_thick_as_a_pen(digit: Grey) -> Grey:
+    """`digit` with strokes as MNIST has them, if its own are thinner than any there: they would come out grey."""
+    fine = np.pad(_fitted(digit / digit.max(), FINE * BOX), FINE)
+    # A stroke of length l and thickness t has the area l·t and two edges of length l; along an edge the ink's slope
+    # sums up to 1 for every pixel of its length, however soft it is.
+    edges = np.hypot(fine[2:, 1:-1] - fine[:-2, 1:-1], fine[1:-1, 2:] - fine[1:-1, :-2]).sum() / 2
+    thickness = 2 * float(fine.sum() / edges) / FINE
+    if thickness > THIN:
+        return digit
+    radius = (PEN - thickness) / 2 * FINE
+    n = math.ceil(radius)
+    fine = np.pad(fine, n)
+    height, width = fine.shape
+    thick = np.zeros((height - 2 * n, width - 2 * n))
+    for dy in range(2 * n + 1):
+        for dx in range(2 * n + 1):
+            share = min(1.0, max(0.0, radius + 1 - math.hypot(dy - n, dx - n)))
+            np.maximum(thick, share * fine[dy : dy + thick.shape[0], dx : dx + thick.shape[1]], out=thick)
+    return thick[_box(thick > FAINT)]
+
+
+def _box(mask: NDArray[np.bool_]) -> tuple[slice, slice]:
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def _median_3x3(picture: Grey) -> Grey:

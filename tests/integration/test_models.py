@@ -72,23 +72,16 @@ class TestWhatIsThere:
         assert datetime.fromisoformat(version["created_at"]).tzinfo is not None
 
     @pytest.mark.parametrize(
-        ("name", "input_shape", "types"),
-        [
-            ("mnist", [784], ["dense", "relu", "dense", "softmax"]),
-            ("heart", [23], ["dense", "relu", "dense", "sigmoid"]),
-            ("toy-regression", [1], ["dense", "tanh", "dense", "tanh", "dense"]),
-        ],
+        ("name", "input_shape"), [("mnist", [28, 28, 1]), ("heart", [23]), ("toy-regression", [1])]
     )
-    def test_a_version_is_told_layer_by_layer(
-        self, name: str, input_shape: list[int], types: list[str], http: httpx.Client
-    ) -> None:
+    def test_a_version_is_told_layer_by_layer(self, name: str, input_shape: list[int], http: httpx.Client) -> None:
         version = get(http, f"/models/{name}/versions/1")
         summary = version["summary"]
         assert summary["input_shape"] == input_shape
         layers = summary["layers"]
-        assert [layer["type"] for layer in layers] == types
-        assert [layer["index"] for layer in layers] == list(range(len(types)))
         described = version["spec"]["network"]["layers"]
+        assert [layer["type"] for layer in layers] == [layer["type"] for layer in described]
+        assert [layer["index"] for layer in layers] == list(range(len(described)))
         assert [layer["output_shape"] for layer in layers if layer["type"] == "dense"] == [
             [layer["units"]] for layer in described if layer["type"] == "dense"
         ]

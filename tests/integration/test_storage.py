@@ -161,7 +161,8 @@ def mount(*arguments: object) -> subprocess.CompletedProcess[str]:
 @contextmanager
 def full(disk: Path) -> Iterator[None]:
     ballast = disk / "ballast"
-    ballast.write_bytes(bytes(3_000_000))
+    space = os.statvfs(disk)
+    ballast.write_bytes(bytes(max(0, space.f_bavail * space.f_frsize - 100_000)))
     try:
         yield
     finally:
