@@ -1,5 +1,6 @@
 """Neural networks in NumPy: a spec, a fit, an artifact."""
 
+from nn.arrays import ArrayModel, fit_arrays
 from nn.artifact import dumps, loads
 from nn.errors import ArtifactError, DivergedError, InputError, NNError, ShapeError, SpecError
 from nn.fitting import Epoch, FitResult, Samples, fit
@@ -10,6 +11,7 @@ from nn.spec import NetworkSpec, TrainingSpec
 from nn.version import __version__
 
 __all__ = [
+    "ArrayModel",
     "ArtifactError",
     "DivergedError",
     "Epoch",
@@ -28,6 +30,7 @@ __all__ = [
     "complete",
     "dumps",
     "fit",
+    "fit_arrays",
     "loads",
     "train",
 ]

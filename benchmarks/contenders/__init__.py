@@ -1,0 +1,1 @@
+"""Who is measured, a module each: `epochs(case, digits, threads, n_epochs, clock)` gives the seconds of each epoch."""

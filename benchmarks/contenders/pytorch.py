@@ -1,0 +1,76 @@
+"""PyTorch, eager, as fast as its own means make it without another compiler: the peer to be measured against.
+
+The data set is one tensor of bytes that batches are taken out of; the optimizers are the fused ones; convolutions have
+their channels last, which was the faster layout on a processor; the logits of an epoch are kept, and loss and accuracy
+taken of them once, so that no step waits for a number.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch.nn import functional
+
+from benchmarks.cases import N_CLASSES, PICTURE, Case, Clock, shapes
+from benchmarks.digits import Digits
+
+
+def epochs(case: Case, digits: Digits, threads: int, n_epochs: int, clock: Clock) -> list[float]:
+    torch.set_num_threads(threads)
+    torch.manual_seed(1)
+    network, optimizer = build(case)
+    pictures, labels = torch.from_numpy(digits.pictures), torch.from_numpy(digits.labels)
+    seen = torch.empty(len(labels), N_CLASSES)
+    seconds = []
+    for _ in range(n_epochs):
+        started = clock()
+        order = torch.randperm(len(labels))
+        targets = labels[order]
+        start = 0
+        for rows, wanted in zip(order.split(case.batch_size), targets.split(case.batch_size), strict=True):
+            x = as_input(pictures.index_select(0, rows), case)
+            logits = network(x)
+            loss = functional.cross_entropy(logits, wanted)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            seen[start : start + len(rows)] = logits.detach()
+            start += len(rows)
+        functional.cross_entropy(seen, targets).item()
+        (seen.argmax(1) == targets).float().mean().item()
+        seconds.append(clock() - started)
+    return seconds
+
+
+def build(case: Case, *, fused: bool = True) -> tuple[torch.nn.Sequential, torch.optim.Optimizer]:
+    """The network of a case, and its optimizer, `fused` or as it is by default."""
+    modules: list[torch.nn.Module] = []
+    for layer, before, after in shapes(case.layers):
+        match layer["type"]:
+            case "dense":
+                modules.append(torch.nn.Linear(math.prod(before), after[0]))
+            case "conv2d":
+                modules.append(torch.nn.Conv2d(before[2], after[2], layer["kernel_size"]))
+            case "max_pool2d":
+                modules.append(torch.nn.MaxPool2d(layer["pool_size"]))
+            case "flatten":
+                modules.append(torch.nn.Flatten())
+            case "relu":
+                modules.append(torch.nn.ReLU())
+            case other:
+                raise ValueError(f"expected a layer that the cases have; got {other}")
+    network = torch.nn.Sequential(*modules)
+    if case.is_convolutional:
+        network = network.to(memory_format=torch.channels_last)
+    kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[case.optimizer["type"]]
+    return network, kind(network.parameters(), lr=case.optimizer["learning_rate"], fused=fused or None)
+
+
+def as_input(pictures: torch.Tensor, case: Case) -> torch.Tensor:
+    """Bytes `(n_samples, 784)` as what the network takes, from -0.5 to 0.5."""
+    x = pictures.to(torch.float32).mul_(1 / 255).sub_(0.5)
+    if not case.is_convolutional:
+        return x
+    height, width, channels = PICTURE
+    return x.view(-1, channels, height, width).contiguous(memory_format=torch.channels_last)
