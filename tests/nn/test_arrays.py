@@ -54,7 +54,7 @@ class TestClassification:
         order = np.random.default_rng(0).permutation(len(table.targets))
         x, told = table.inputs[order], table.targets[order]
         model = nn.fit_arrays(x[:240], told[:240])
-        assert np.mean(model.predict(x[240:]) == told[240:]) > 0.75
+        assert np.mean(model.predict(x[240:]) == told[240:]) > 0.7
 
 
 def test_the_seed_decides() -> None:
