@@ -21,6 +21,7 @@ from nn.schema import parse, to_json
 FORMAT_VERSION = 2  # 1 was before convolutions: it has fewer fields, whose defaults say what it meant
 READABLE = (1, 2)
 MAX_METADATA = 8 * 2**20
+MAX_SAMPLE = 2**26  # numbers that one sample may take in one layer, so that no file can ask for all memory there is
 
 
 def dumps(model: Model) -> bytes:
@@ -40,7 +41,9 @@ def _read_metadata(reader: Reader) -> Metadata:
     version = found.get("format_version") if isinstance(found, dict) else None
     if version not in READABLE or isinstance(version, bool):
         readable = " or ".join(map(str, READABLE))
-        raise ArtifactError(f"expected format version {readable}; got {str(version)[:20]}")
+        raise ArtifactError(
+            f"expected format version {readable}; got {str(version)[:20]}; for a later one, update trainserve"
+        )
     metadata = parse(Metadata, found)
     _check_example(metadata)
     return metadata
@@ -65,6 +68,8 @@ def _read_network(reader: Reader, metadata: Metadata) -> Network:
     spec, loss = metadata.spec.network, LOSSES[metadata.spec.training.loss]
     shape = metadata.features.shape
     built = build_layers(spec, shape, loss.output)
+    if max((layer.training_numbers for layer in built.values()), default=0) > MAX_SAMPLE:
+        raise ArtifactError("a layer of the network would need too much memory for a single sample")
     dtype = np.dtype(spec.dtype)
     arrays = reader.arrays({name: (own, dtype) for name, own in array_shapes(built).items()})
     for name, values in arrays.items():

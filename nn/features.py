@@ -54,8 +54,12 @@ class PixelFeatures:
             np.copyto(out, raw)
             out *= 1 / 255
             out += self.offset
-        else:
+        elif raw.dtype.kind == "f":
             np.add(raw, self.offset, out=out, casting="same_kind")
+        else:
+            raise InputError.at(
+                "#/inputs", f"expected bytes (uint8) from 0 to 255, or floats in [0, 1]; got an array of {raw.dtype}"
+            )
 
     def read_array(self, array: NDArray[Any]) -> Raw:
         """Raw samples from an array `(n, height·width)` or `(n, height, width)`, or one picture `(height, width)`."""

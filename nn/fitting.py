@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -15,11 +15,12 @@ from nn import losses, memory, metrics, optimizers, schedules
 from nn.activations import Array
 from nn.augmentation import Augmentation
 from nn.crew import Crew
-from nn.errors import DivergedError, SpecError
+from nn.errors import DivergedError, InputError, ShapeError, SpecError
 from nn.features import PixelFeatures
-from nn.layers import PICTURES, Shape, is_picture
+from nn.layers import PICTURES, Layer, Shape, is_picture
 from nn.losses import LOSSES, Targets
 from nn.network import Network, block_size, build_layers, input_shape, parameter_shapes, takes_pictures
+from nn.normalization import BatchNorm
 from nn.optimizers import State
 from nn.spec import EarlyStoppingSpec, NetworkSpec, TrainingSpec
 from nn.tape import Tape
@@ -127,6 +128,10 @@ class _Feed:
         if training.augmentation is not None:
             if not isinstance(samples.encoder, PixelFeatures):
                 raise SpecError.at("#/training/augmentation", "augmentation distorts pictures, and these are none")
+            if samples.inputs.dtype != np.uint8:
+                raise SpecError.at(
+                    "#/training/augmentation", f"augmentation takes pictures as uint8; got {samples.inputs.dtype}"
+                )
             self._augmentation = Augmentation(training.augmentation, samples.encoder.height, samples.encoder.width)
         self._step = FETCH_BLOCK if self._augmentation is not None or takes_pictures(network.spec) else n_samples
         self._raw = np.empty((n_samples, *samples.inputs.shape[1:]), samples.inputs.dtype)
@@ -149,6 +154,41 @@ class _Feed:
 
         self._crew.each(take, -(-len(rows) // self._step))
         return self._x[: len(rows)]
+
+
+def check_batch_size(layers: Iterable[Layer[Any]], batch_size: int) -> None:
+    """Raises `SpecError` where batches of one row would be normalised, each to 0."""
+    if batch_size == 1 and any(isinstance(layer, BatchNorm) and not is_picture(layer.input_shape) for layer in layers):
+        raise SpecError.at(
+            "#/training/batch_size",
+            "batch_norm of rows needs at least 2 samples a batch; got 1; take a larger batch, or leave batch_norm out",
+        )
+
+
+def _check(network: Network, samples: Samples, training: TrainingSpec, validation: Samples | None) -> None:
+    """Raises `SpecError`, `ShapeError` or `InputError` where network, samples and training do not go together."""
+    loss = LOSSES[training.loss]
+    check_batch_size(network.layers.values(), training.batch_size)
+    if network.output != loss.output:
+        raise SpecError.at("#/training/loss", f"{training.loss} needs the output {loss.output}; got {network.output}")
+    if training.early_stopping is not None and validation is None:
+        raise SpecError.at("#/training/early_stopping", "early stopping watches validation samples; give some")
+    for part in (samples,) if validation is None else (samples, validation):
+        if (
+            not len(part)
+            or part.rows.min() < 0
+            or part.rows.max() >= len(part.inputs)
+            or len(part.inputs) != len(part.targets)
+        ):
+            raise InputError.at("#", f"expected rows, at least one, of {len(part.inputs)} inputs with a target each")
+        targets = part.targets
+        if "regression" in loss.tasks:
+            if targets.shape[1:] != network.output_shape:
+                raise ShapeError.at("#", f"expected targets of shape {network.output_shape}; got {targets.shape[1:]}")
+            continue
+        n_classes = 2 if loss.one_output else network.output_shape[0]
+        if targets.dtype.kind not in "iu" or targets.ndim != 1 or not 0 <= targets.min() <= targets.max() < n_classes:
+            raise InputError.at("#", f"expected a class number, from 0 to {n_classes - 1}, for each row")
 
 
 def steps_per_epoch(n_samples: int, training: TrainingSpec) -> int:
@@ -190,8 +230,10 @@ def fit(
     few batches, with the number of batches done. `threads` share the pictures of a batch where the network has layers
     for pictures (BLAS is best given one thread then); whatever their number, the result is the same bit for bit. With
     `training.early_stopping` the best epoch's weights are put back at the end, and `validation` must be there. Raises
-    `DivergedError` once a loss is not finite.
+    `DivergedError` once a loss is not finite, and before that `SpecError` or `InputError` for what does not fit.
+    What `on_state` is given belongs together with the network and the generator as they are at that moment.
     """
+    _check(network, samples, training, validation)
     state = begin(network, samples, training) if state is None else state
     # What overflows is found in the loss; NumPy's warnings would only say it twice.
     with Crew(threads if takes_pictures(network.spec) else 1) as crew, np.errstate(all="ignore"):

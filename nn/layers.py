@@ -52,7 +52,7 @@ def require_picture(name: str, shape: Shape) -> None:
         raise SpecError.at(
             "#",
             f"{name} takes pictures (height × width × channels); what comes in are {described(shape)}; "
-            "leave it out, or put it before the layer that makes rows of pictures",
+            "leave it out, or put it before the layer that makes rows of pictures, if there is one",
         )
 
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from nn.activations import Array
 from nn.datasets import Task
-from nn.features import Features, Raw
+from nn.errors import ShapeError
+from nn.features import Features, Raw, TableFeatures
 from nn.network import Network
 from nn.schema import Range
 from nn.spec import NetworkSpec, TrainingSpec
@@ -57,12 +58,15 @@ class Model:
 
     def predict(self, raw: Raw) -> Array:
         """Probabilities or values, `(n_samples, n_outputs)`, for raw samples as `metadata.features` reads them."""
-        network = self.network
+        network, features = self.network, self.metadata.features
+        width = len(features.columns) if isinstance(features, TableFeatures) else features.n_inputs
+        if raw.ndim != 2 or raw.shape[1] != width:
+            raise ShapeError.at("#/inputs", f"expected rows of {width} numbers; got the shape {raw.shape}")
         answers = np.empty((len(raw), *network.output_shape), network.dtype)
         x = np.empty((min(len(raw), network.block_size), *network.input_shape), network.dtype)
         for start in range(0, len(raw), network.block_size):
             block = raw[start : start + network.block_size]
-            self.metadata.features.encode(block, x[: len(block)].reshape(len(block), -1))
+            features.encode(block, x[: len(block)].reshape(len(block), -1))
             answers[start : start + len(block)] = network.predict(x[: len(block)])
         return answers
 

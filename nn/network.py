@@ -113,7 +113,7 @@ BLOCK_NUMBERS = 2**22  # and fewer of them where the layers are so wide that thi
 def block_size(built: Mapping[int, AnyLayer], shape: Shape) -> int:
     """How many samples go through these layers at once where none of what they leave behind is kept."""
     if is_picture(shape):
-        return PICTURES
+        return max(1, min(PICTURES, 4 * BLOCK_NUMBERS // max(layer.training_numbers for layer in built.values())))
     widths = math.prod(shape) + sum(math.prod(layer.output_shape) for layer in built.values())
     return max(1, min(EVALUATION_BLOCK, BLOCK_NUMBERS // widths))
 
@@ -150,6 +150,10 @@ class Network:
             layer.bind(_of_layer(self.arrays, index))
             if rng is not None:
                 layer.initialize(rng)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy made array by array would have views that view nothing.
+        return _restored, (self.spec, self.input_shape, self.output, self.vector.copy(), self.statistics.copy())
 
     def load(self, arrays: Arrays) -> None:
         """Copies the arrays in. Raises `ShapeError` unless names and shapes are exactly this network's."""
@@ -200,7 +204,7 @@ class Network:
         """This network for predictions alone: batch normalisation goes into the weights next to it, where it can.
 
         That is into a dense or convolutional layer directly before it, or a dense one directly behind. Where there is
-        none it stays. The answers are the same up to rounding.
+        none it stays. The answers are the same up to rounding. A network that has none is given back itself.
         """
         if not any(isinstance(layer, BatchNorm) for layer in self.layers.values()):
             return self
@@ -235,6 +239,12 @@ class Network:
     def of_layer(self, index: int, vector: Array) -> dict[str, Array]:
         """The part of a vector like `self.vector` that belongs to a layer: views, by the layer's own names."""
         return _of_layer(_views(vector, parameter_shapes(self.layers)), index)
+
+
+def _restored(spec: NetworkSpec, shape: Shape, output: ActivationName, vector: Array, statistics: Array) -> Network:
+    network = Network(spec, shape, output)
+    network.vector[...], network.statistics[...] = vector, statistics
+    return network
 
 
 def _views(vector: Array, shapes: Mapping[str, Shape]) -> dict[str, Array]:

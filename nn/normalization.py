@@ -38,7 +38,7 @@ class BatchNorm(Layer[BatchNormSpace]):
 
     `y = scale · (x - mean) / sqrt(variance + epsilon) + shift`. In training mean and variance (divided by the count)
     are those of the batch; in predictions the running ones, which each batch moves by `1 - momentum` towards its own
-    (the variance divided by the count less one).
+    (the variance divided by the count less one). Batches of one row are refused where a run is described.
 
     A batch may come in several blocks, whose sums are put together in a fixed order: `measure` each block, `combine`
     them all, `forward` each; and the same for the way back.
@@ -129,9 +129,10 @@ class BatchNorm(Layer[BatchNormSpace]):
         for space in spaces:
             space.count = count
             space.mean[...], space.factor[...] = mean, factor
-        share = 1 - self.spec.momentum
-        self.mean += share * (mean - self.mean)
-        self.variance += share * (distances / max(1, count - 1) - self.variance)
+        if count > 1:  # one number alone has a variance of 0, which says nothing of those to come
+            share = 1 - self.spec.momentum
+            self.mean += share * (mean - self.mean)
+            self.variance += share * (distances / (count - 1) - self.variance)
 
     def measure_backward(self, dy: Array, space: BatchNormSpace) -> None:
         """Takes the sums that the gradients of `shift` and `scale` are made of."""

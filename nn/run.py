@@ -16,7 +16,17 @@ from nn.crew import Crew
 from nn.datasets import Dataset, Table
 from nn.errors import DivergedError, NNError, Problem, SpecError
 from nn.features import Features, NumberFeatures, PixelFeatures, TableFeatures
-from nn.fitting import Epoch, FitResult, FitState, Samples, begin, evaluate, fit, training_memory
+from nn.fitting import (
+    Epoch,
+    FitResult,
+    FitState,
+    Samples,
+    begin,
+    check_batch_size,
+    evaluate,
+    fit,
+    training_memory,
+)
 from nn.layers import Elementwise
 from nn.losses import LOSSES
 from nn.model import Metadata, Model, RunSpec
@@ -110,6 +120,7 @@ def _check_network(dataset: Dataset, run: RunSpec) -> None:
             f"{loss_name} does not fit the task of {dataset.name}, a {task.name}; expected one of {fitting}",
         )
     built = build_layers(run.network, dataset.features.shape, loss.output)
+    check_batch_size(built.values(), run.training.batch_size)
     last = [*built.values()][-1] if built else None
     pointer = f"#/network/layers/{len(run.network.layers) - 1}"
     n_outputs = task.n_outputs(loss)
@@ -125,7 +136,7 @@ def _check_network(dataset: Dataset, run: RunSpec) -> None:
         raise SpecError.at(
             pointer, f"the network gives {came} outputs and {dataset.name} needs {n_outputs}; expected {ending}"
         )
-    if task.name == "regression" and getattr(run.network.layers[-1], "type", "") == "softmax":
+    if task.name == "regression" and run.network.layers[-1].type == "softmax":
         raise SpecError.at(pointer, f"a regression cannot end in softmax, whose outputs add up to 1; expected {ending}")
 
 

@@ -68,12 +68,12 @@ class DropoutSpec:
     """In training, a share `rate` of the numbers is 0 and the others are scaled up to make up for it."""
 
     type: Literal["dropout"] = "dropout"
-    rate: Annotated[float, Range(minimum=0, below=1)]
+    rate: Annotated[float, Range(minimum=0, maximum=0.99)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchNormSpec:
-    """Normalises each number, of pictures each channel, over the batch; in predictions by its running mean."""
+    """Normalises each number, or channel, over the batch; a batch leaves the share `momentum` of the running mean."""
 
     type: Literal["batch_norm"] = "batch_norm"
     momentum: Annotated[float, Range(minimum=0, below=1)] = 0.9
@@ -208,7 +208,7 @@ ScheduleSpec = ConstantSpec | StepSpec | ExponentialSpec | CosineSpec | OneCycle
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentationSpec:
-    """How training pictures are distorted anew each time they are seen; every number is the most that happens."""
+    """How far pictures are distorted, at most: pixels (`scale` a fraction, `rotation` and `shear` degrees)."""
 
     shift: Annotated[float, Range(minimum=0, maximum=100)] = 0.0  # pixels, either axis
     rotation: Annotated[float, Range(minimum=0, maximum=180)] = 0.0  # degrees, either way
@@ -239,6 +239,8 @@ class TrainingSpec:
     schedule: ScheduleSpec = ConstantSpec()
     clip_norm: Annotated[float, Range(above=0)] | None = None
     label_smoothing: Annotated[float, Range(minimum=0, below=1)] = 0.0
-    class_weights: Annotated[tuple[Annotated[float, Range(minimum=0)], ...], Length(1, 10_000)] | None = None
+    class_weights: Annotated[tuple[Annotated[float, Range(minimum=0, maximum=1_000_000)], ...], Length(1, 10_000)] | None = (
+        None
+    )
     augmentation: AugmentationSpec | None = None
     early_stopping: EarlyStoppingSpec | None = None

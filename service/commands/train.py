@@ -35,6 +35,8 @@ def train(options: argparse.Namespace, settings: Settings) -> int:
     for path in (options.output, options.plot, options.checkpoint):
         if path and (not path.parent.is_dir() or path.is_dir()):
             raise InvalidInput(f"{path} cannot be written: expected the name of a file in a directory that is there")
+    if options.checkpoint and options.checkpoint in (options.output, options.plot):
+        raise InvalidInput("--checkpoint names the file of another option; the result would overwrite it")
     if options.plot:
         from service.commands import plots
 

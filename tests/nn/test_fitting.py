@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from nn import DivergedError, Epoch, Samples, SpecError, fit, schedules
+from nn import DivergedError, Epoch, InputError, Samples, ShapeError, SpecError, fit, schedules
 from nn.activations import Array
 from nn.features import PixelFeatures
 from nn.fitting import FETCH, FitState, evaluate, steps_per_epoch, training_memory
@@ -766,3 +766,46 @@ class TestEvaluate:
         net.vector[...] = 1e38
         found = evaluate(net, replace(data, inputs=data.inputs * 100), training())
         assert not math.isfinite(found["loss"])
+
+
+class TestWhatDoesNotFit:
+    @pytest.mark.parametrize(
+        ("change", "told"),
+        [
+            ({"targets": np.array([0, 1, -1, 2])}, "a class number, from 0 to 2"),
+            ({"targets": np.array([0, 1, 3, 2])}, "a class number, from 0 to 2"),
+            ({"targets": np.array([0.0, 1, 1, 2])}, "a class number, from 0 to 2"),
+            ({"targets": np.array([[0], [1], [1], [2]])}, "a class number, from 0 to 2"),
+            ({"targets": np.array([0, 1, 2])}, "4 inputs with a target each"),
+            ({"rows": np.array([0, -1])}, "rows, at least one, of 4 inputs"),
+            ({"rows": np.array([0, 4])}, "rows, at least one, of 4 inputs"),
+            ({"rows": np.arange(0)}, "rows, at least one, of 4 inputs"),
+        ],
+    )
+    def test_samples_of_a_classification(self, change: dict[str, Any], told: str, rng: np.random.Generator) -> None:
+        data = replace(samples(rng.standard_normal((4, 2)), np.array([0, 1, 1, 2])), **change)
+        with pytest.raises(InputError, match=told):
+            fit(network(2, 3, loss="cross_entropy"), data, training(loss="cross_entropy"), generator())
+
+    def test_targets_of_a_regression_without_their_axis(self, rng: np.random.Generator) -> None:
+        data = samples(rng.standard_normal((4, 2)), rng.standard_normal(4))
+        with pytest.raises(ShapeError, match=r"targets of shape \(1,\); got \(\)"):
+            fit(network(2, 1), data, training(batch_size=1), generator())
+
+    def test_an_output_of_another_loss(self) -> None:
+        with pytest.raises(SpecError, match="cross_entropy needs the output softmax; got identity"):
+            fit(network(1, 2), line(4), training(loss="cross_entropy"), generator())
+
+    def test_early_stopping_with_nothing_to_watch(self) -> None:
+        with pytest.raises(SpecError, match="early stopping watches validation samples"):
+            fit(network(1, 1), line(4), training(early_stopping=EarlyStoppingSpec()), generator())
+
+    def test_batches_of_one_row_that_would_be_normalised(self) -> None:
+        with pytest.raises(SpecError, match="batch_norm of rows needs at least 2 samples a batch"):
+            fit(network(1, "batch_norm", 1), line(4), training(batch_size=1), generator())
+
+    def test_augmentation_of_pictures_that_are_no_bytes(self, rng: np.random.Generator) -> None:
+        data = Samples(rng.random((4, 784)), np.arange(4) % 2, np.arange(4), PixelFeatures(height=28, width=28))
+        spec = replace(training(loss="cross_entropy"), augmentation=AugmentationSpec(shift=1))
+        with pytest.raises(SpecError, match="augmentation takes pictures as uint8; got float64"):
+            fit(network(784, 2, loss="cross_entropy"), data, spec, generator())

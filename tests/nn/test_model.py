@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nn import Model, complete, train
+from nn import InputError, Model, ShapeError, complete, train
 from nn.datasets import Table
 from nn.features import Raw
 from nn.layers import PICTURES
@@ -134,3 +134,19 @@ class TestFrozen:
         before = for_pictures.predict(pictures)
         for_pictures.frozen().network.vector[...] = 0
         np.testing.assert_array_equal(for_pictures.predict(pictures), before)
+
+
+class TestWhatItCannotRead:
+    @pytest.mark.parametrize("shape", [(3, 1), (28, 28), (2, 28, 28), (784,)])
+    def test_pictures_of_another_shape(self, shape: tuple[int, ...], for_pictures: Model) -> None:
+        with pytest.raises(ShapeError, match="expected rows of 784 numbers"):
+            for_pictures.predict(np.zeros(shape, np.uint8))
+
+    @pytest.mark.parametrize("dtype", ["int64", "int8", "bool"])
+    def test_pictures_whose_range_nobody_knows(self, dtype: str, for_pictures: Model) -> None:
+        with pytest.raises(InputError, match="uint8"):
+            for_pictures.predict(np.ones((1, 784), dtype))
+
+    def test_rows_of_another_width(self) -> None:
+        with pytest.raises(ShapeError, match="expected rows of 13 numbers"):
+            trained("float32").predict(np.zeros((1, 12)))

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import copy
+import pickle
 import sys
 import threading
 import tracemalloc
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, get_args
 
@@ -565,9 +568,9 @@ class TestSpecErrors:
     @pytest.mark.parametrize(
         ("layer", "field", "expected"),
         [
-            ({"type": "dropout", "rate": 1}, "rate", "at least 0 and below 1; got 1"),
-            ({"type": "dropout", "rate": -0.1}, "rate", "at least 0 and below 1; got -0.1"),
-            ({"type": "dropout"}, "rate", "missing; expected a number at least 0 and below 1"),
+            ({"type": "dropout", "rate": 1}, "rate", "at least 0 and at most 0.99; got 1"),
+            ({"type": "dropout", "rate": -0.1}, "rate", "at least 0 and at most 0.99; got -0.1"),
+            ({"type": "dropout"}, "rate", "missing; expected a number at least 0 and at most 0.99"),
             ({"type": "batch_norm", "momentum": 1}, "momentum", "at least 0 and below 1; got 1"),
             ({"type": "batch_norm", "epsilon": 0}, "epsilon", "above 0 and at most 1; got 0"),
             ({"type": "conv2d", "filters": 0}, "filters", "at least 1 and at most 4096; got 0"),
@@ -593,3 +596,19 @@ def test_an_activation_is_described_by_its_name_alone() -> None:
     assert layers("relu") == (ActivationSpec(type="relu"),)
     found: NDArray[Any] = network(2, "relu", "identity").predict(np.array([[-1.0, 2]]))
     assert found.tolist() == [[0, 2]]
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))], ids=["deepcopy", "pickle"]
+)
+def test_a_copy_is_a_network_of_its_own_that_can_be_trained(
+    copied: Callable[[Network], Network], rng: np.random.Generator
+) -> None:
+    net = network(3, 4, "batch_norm", "relu", 2)
+    net.statistics += 0.5
+    other = copied(net)
+    x = rng.standard_normal((5, 3))
+    np.testing.assert_array_equal(other.predict(x), net.predict(x))
+    other.vector[...] = 0
+    assert not any(other.arrays[f"layers.{at}.weight"].any() for at in (0, 3))
+    assert net.vector.any()
