@@ -104,6 +104,7 @@ B = Case(
     layers=dense(512, 512, N_CLASSES),
     batch_size=128,
     optimizer={"type": "sgd", "learning_rate": 0.1},
+    n_samples=30_000,
 )
 C = Case(
     name="C",
@@ -111,7 +112,7 @@ C = Case(
     layers=convolutional(32, 64),
     batch_size=128,
     optimizer={"type": "sgd", "learning_rate": 0.05},
-    contenders=("nn", "floor", "pytorch"),
+    contenders=("nn", "floor", "pytorch", "pytorch-tuned"),
     n_samples=12_000,
 )
 CASES = {case.name: case for case in (A, B, C, ADAM)}
@@ -125,6 +126,7 @@ CONTENDERS = {
     "nn": "benchmarks.contenders.trainserve",
     "floor": "benchmarks.contenders.floor",
     "pytorch": "benchmarks.contenders.pytorch",
+    "pytorch-tuned": "benchmarks.contenders.pytorch_tuned",
     "pytorch-dataloader": "benchmarks.contenders.pytorch_dataloader",
     "scikit-learn": "benchmarks.contenders.scikit_learn",
 }

@@ -5,22 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.cases import N_PICTURES
 from nn import datasets
 from nn.datasets import Table
 
 
 @dataclass(frozen=True)
 class Digits:
-    """Training pictures of MNIST as bytes, and one more picture at the end of the table.
+    """Training pictures of MNIST as bytes, and one more picture at the end of the table; `n_bytes` are in memory.
 
     That one is the test split of the table, without which `nn.train` does not train; the others leave it out.
     """
 
     table: Table
+    n_bytes: int
 
     @property
     def pictures(self) -> NDArray[Any]:
@@ -32,13 +31,9 @@ class Digits:
         """`(n_samples,)` of class numbers."""
         return self.table.targets[:-1]
 
-    @property
-    def n_bytes(self) -> int:
-        return self.table.inputs.nbytes + self.table.targets.nbytes
-
 
 def load(n_samples: int) -> Digits:
-    """The first `n_samples` of the 60,000."""
+    """The first `n_samples` of the 60,000, as a view: the whole data set stays in memory, as in any training run."""
     table = datasets.get("mnist").load()
-    rows = np.append(np.arange(n_samples), N_PICTURES)
-    return Digits(Table(table.inputs[rows], table.targets[rows]))
+    view = Table(table.inputs[: n_samples + 1], table.targets[: n_samples + 1])
+    return Digits(view, table.inputs.nbytes + table.targets.nbytes)

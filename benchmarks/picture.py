@@ -7,7 +7,7 @@ from pathlib import Path
 from benchmarks.cases import CASES, CONTENDERS
 from benchmarks.report import Results
 
-COLOURS = {"nn": "#1f5fa8", "pytorch": "#d9622b", "scikit-learn": "#e6a93c"}
+COLOURS = {"nn": "#1f5fa8", "pytorch": "#d9622b", "pytorch-tuned": "#f0a080", "scikit-learn": "#e6a93c"}
 
 
 def draw(results: Results, path: Path) -> None:

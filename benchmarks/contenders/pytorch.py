@@ -1,8 +1,8 @@
-"""PyTorch, eager, as fast as its own means make it without another compiler: the peer to be measured against.
+"""PyTorch, eager: the peer to be measured against.
 
-The data set is one tensor of bytes that batches are taken out of; the optimizers are the fused ones; convolutions have
-their channels last, which was the faster layout on a processor; the logits of an epoch are kept, and loss and accuracy
-taken of them once, so that no step waits for a number.
+The data set is one tensor of bytes that batches are taken out of; the logits of an epoch are kept, and loss and
+accuracy taken of them once, so that no step waits for a number. Optimizer and memory layout are those that one gets
+unasked.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from benchmarks.cases import N_CLASSES, PICTURE, Case, Clock, shapes
 from benchmarks.digits import Digits
 
 
-def epochs(case: Case, digits: Digits, threads: int, n_epochs: int, clock: Clock) -> list[float]:
+def epochs(
+    case: Case, digits: Digits, threads: int, n_epochs: int, clock: Clock, *, tuned: bool = False
+) -> list[float]:
     torch.set_num_threads(threads)
     torch.manual_seed(1)
-    network, optimizer = build(case)
+    network, optimizer = build(case, tuned=tuned)
     pictures, labels = torch.from_numpy(digits.pictures), torch.from_numpy(digits.labels)
     seen = torch.empty(len(labels), N_CLASSES)
     seconds = []
@@ -29,7 +31,7 @@ def epochs(case: Case, digits: Digits, threads: int, n_epochs: int, clock: Clock
         targets = labels[order]
         start = 0
         for rows, wanted in zip(order.split(case.batch_size), targets.split(case.batch_size), strict=True):
-            x = as_input(pictures.index_select(0, rows), case)
+            x = as_input(pictures.index_select(0, rows), case, tuned=tuned)
             logits = network(x)
             loss = functional.cross_entropy(logits, wanted)
             optimizer.zero_grad(set_to_none=True)
@@ -43,8 +45,8 @@ def epochs(case: Case, digits: Digits, threads: int, n_epochs: int, clock: Clock
     return seconds
 
 
-def build(case: Case, *, fused: bool = True) -> tuple[torch.nn.Sequential, torch.optim.Optimizer]:
-    """The network of a case, and its optimizer, `fused` or as it is by default."""
+def build(case: Case, *, tuned: bool = False) -> tuple[torch.nn.Sequential, torch.optim.Optimizer]:
+    """The network of a case and its optimizer; `tuned`: channels last, and the fused optimizer."""
     modules: list[torch.nn.Module] = []
     for layer, before, after in shapes(case.layers):
         match layer["type"]:
@@ -61,16 +63,17 @@ def build(case: Case, *, fused: bool = True) -> tuple[torch.nn.Sequential, torch
             case other:
                 raise ValueError(f"expected a layer that the cases have; got {other}")
     network = torch.nn.Sequential(*modules)
-    if case.is_convolutional:
+    if tuned and case.is_convolutional:
         network = network.to(memory_format=torch.channels_last)
     kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[case.optimizer["type"]]
-    return network, kind(network.parameters(), lr=case.optimizer["learning_rate"], fused=fused or None)
+    return network, kind(network.parameters(), lr=case.optimizer["learning_rate"], fused=tuned or None)
 
 
-def as_input(pictures: torch.Tensor, case: Case) -> torch.Tensor:
+def as_input(pictures: torch.Tensor, case: Case, *, tuned: bool = False) -> torch.Tensor:
     """Bytes `(n_samples, 784)` as what the network takes, from -0.5 to 0.5."""
     x = pictures.to(torch.float32).mul_(1 / 255).sub_(0.5)
     if not case.is_convolutional:
         return x
     height, width, channels = PICTURE
-    return x.view(-1, channels, height, width).contiguous(memory_format=torch.channels_last)
+    x = x.view(-1, channels, height, width)
+    return x.contiguous(memory_format=torch.channels_last) if tuned else x

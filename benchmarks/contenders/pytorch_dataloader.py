@@ -14,7 +14,7 @@ from benchmarks.digits import Digits
 def epochs(case: Case, digits: Digits, threads: int, n_epochs: int, clock: Clock) -> list[float]:
     torch.set_num_threads(threads)
     torch.manual_seed(1)
-    network, optimizer = build(case, fused=False)
+    network, optimizer = build(case)
     inputs = as_input(torch.from_numpy(digits.pictures), case)
     loader = DataLoader(TensorDataset(inputs, torch.from_numpy(digits.labels)), case.batch_size, shuffle=True)
     seconds = []
