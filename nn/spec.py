@@ -95,6 +95,7 @@ LearningRate = Annotated[float, Range(above=0, maximum=1000)]
 WeightDecay = Annotated[float, Range(minimum=0, maximum=1000)]
 Decay = Annotated[float, Range(minimum=0, below=1)]
 Epsilon = Annotated[float, Range(above=0, maximum=1)]
+ClassWeight = Annotated[float, Range(minimum=0, maximum=1_000_000)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,8 +240,6 @@ class TrainingSpec:
     schedule: ScheduleSpec = ConstantSpec()
     clip_norm: Annotated[float, Range(above=0)] | None = None
     label_smoothing: Annotated[float, Range(minimum=0, below=1)] = 0.0
-    class_weights: Annotated[tuple[Annotated[float, Range(minimum=0, maximum=1_000_000)], ...], Length(1, 10_000)] | None = (
-        None
-    )
+    class_weights: Annotated[tuple[ClassWeight, ...], Length(1, 10_000)] | None = None
     augmentation: AugmentationSpec | None = None
     early_stopping: EarlyStoppingSpec | None = None
