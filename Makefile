@@ -89,9 +89,7 @@ $(VENV)/.dev: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
 	touch $@ $(VENV)/.runtime
 
 $(VENV)-bench/.bench: requirements.lock requirements-build.lock pyproject.toml
-	$(PYTHON) -m venv $(VENV)-bench
-	$(VENV)-bench/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes \
-		--requirement requirements.lock --requirement requirements-build.lock
+	$(MAKE) VENV=$(VENV)-bench $(VENV)-bench/.runtime
 	$(VENV)-bench/bin/python -m pip --disable-pip-version-check --quiet install --no-build-isolation --editable '.[bench]'
 	touch $@
 
